@@ -1,0 +1,26 @@
+package peerconn
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+)
+
+var (
+	// ErrClosed is the end of a Dial on a closed Driver.
+	ErrClosed = errors.New("peerconn: driver is closed")
+	// ErrTooMany is the end of a Dial beyond Options.MaxConns.
+	ErrTooMany = errors.New("peerconn: too many connections")
+)
+
+// A NetError is the end of a connection that neither side's protocol is to blame
+// for: it could not be made, was lost, or the peer closed it (Err is io.EOF then).
+type NetError struct {
+	Op   string // "dial", "read" or "write"
+	Addr netip.AddrPort
+	Err  error
+}
+
+func (e *NetError) Error() string { return fmt.Sprintf("peerconn: %s %s: %v", e.Op, e.Addr, e.Err) }
+
+func (e *NetError) Unwrap() error { return e.Err }
