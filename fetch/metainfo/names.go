@@ -1,0 +1,73 @@
+package metainfo
+
+import (
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+const (
+	maxComponent = 255 // bytes of a file name (NAME_MAX)
+	maxExtension = 16  // bytes, with the dot, that a cut name keeps
+)
+
+// component makes a safe file name of one component of a path: no separator and
+// no NUL, which are dropped; valid UTF-8 without control, bidi and other
+// invisible characters, which become an underscore; at most 255 bytes. Where
+// nothing is left it is "_". It returns "" for "." and "..", which have no place
+// in a path: they are skipped.
+func component(raw []byte) string {
+	if isDots(string(raw)) {
+		return ""
+	}
+	var s strings.Builder
+	s.Grow(len(raw))
+	for len(raw) > 0 {
+		r, n := utf8.DecodeRune(raw)
+		raw = raw[n:]
+		switch {
+		case r == '/' || r == '\\' || r == 0:
+		case r == utf8.RuneError && n == 1, invisible(r):
+			s.WriteByte('_')
+		default:
+			s.WriteRune(r)
+		}
+	}
+	name := s.String()
+	if name == "" || isDots(name) {
+		return "_"
+	}
+	return shorten(name, "")
+}
+
+func isDots(s string) bool { return s == "." || s == ".." }
+
+// invisible reports whether r cannot be seen or changes how others are seen.
+func invisible(r rune) bool {
+	return unicode.In(r, unicode.Cc, unicode.Cf, unicode.Zl, unicode.Zp) || r == '\u034f' || r == '\u115f' || r == '\u1160' || r == '\u3164'
+}
+
+// shorten returns name with suffix put before its extension, and cut between two
+// characters before that so that it fits in a file name.
+func shorten(name, suffix string) string {
+	if suffix == "" && len(name) <= maxComponent {
+		return name
+	}
+	stem, ext := splitExt(name)
+	room := maxComponent - len(suffix) - len(ext)
+	if len(stem) > room {
+		for !utf8.RuneStart(stem[room]) {
+			room--
+		}
+		stem = stem[:room]
+	}
+	return stem + suffix + ext
+}
+
+// splitExt splits name before its extension, if it has one that is short.
+func splitExt(name string) (stem, ext string) {
+	if i := strings.LastIndexByte(name, '.'); i > 0 && len(name)-i <= maxExtension {
+		return name[:i], name[i:]
+	}
+	return name, ""
+}
