@@ -93,3 +93,8 @@ func parseRequest(b []byte) Request {
 		Length: binary.BigEndian.Uint32(b[8:]),
 	}
 }
+
+// Known reports whether id is one of a message other than Unknown.
+func Known(id byte) bool {
+	return id <= IDPort || id >= IDSuggest && id <= IDAllowedFast || id == IDExtended
+}
