@@ -23,24 +23,31 @@ type Pool struct {
 func NewPool(size, keep int) *Pool { return &Pool{size: size, keep: keep} }
 
 // Get returns a buffer of n <= size bytes with undefined content and one
-// reference, which is the caller's.
+// reference, which is the caller's. A buffer of at most half the size is made
+// for the occasion, so that short pieces do not occupy the memory of long ones.
 func (p *Pool) Get(n int) *Buffer {
 	if n > p.size {
 		panic("BUG: cache: buffer larger than its pool's size")
 	}
-	var b []byte
+	p.inUse.Add(1)
+	buf := &Buffer{b: p.take(n), pool: p}
+	buf.refs.Store(1)
+	return buf
+}
+
+func (p *Pool) take(n int) []byte {
+	if n <= p.size/2 {
+		return make([]byte, n)
+	}
 	p.mu.Lock()
 	if k := len(p.free); k > 0 {
-		b, p.free = p.free[k-1], p.free[:k-1]
+		b := p.free[k-1]
+		p.free = p.free[:k-1]
+		p.mu.Unlock()
+		return b[:n]
 	}
 	p.mu.Unlock()
-	if b == nil {
-		b = make([]byte, p.size)
-	}
-	buf := &Buffer{b: b[:n], pool: p}
-	buf.refs.Store(1)
-	p.inUse.Add(1)
-	return buf
+	return make([]byte, n, p.size)
 }
 
 // Size returns the largest buffer that the pool gives, in bytes.
@@ -51,11 +58,14 @@ func (p *Pool) InUse() int { return int(p.inUse.Load()) }
 
 func (p *Pool) put(b []byte) {
 	p.inUse.Add(-1)
-	p.mu.Lock()
-	if len(p.free) < p.keep {
-		p.free = append(p.free, b[:p.size])
+	if cap(b) < p.size {
+		return
 	}
-	p.mu.Unlock()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.free) < p.keep {
+		p.free = append(p.free, b)
+	}
 }
 
 // Buffer is a reference-counted run of bytes. With the last Release it goes
@@ -87,6 +97,6 @@ func (b *Buffer) Release() {
 	case n == 0 && b.pool != nil:
 		p, mem := b.pool, b.b
 		b.b = nil
-		p.put(mem[:cap(mem)])
+		p.put(mem)
 	}
 }

@@ -49,6 +49,23 @@ func (s Sum) matches(data []byte) bool {
 	}
 }
 
+// matchesStream is matches for a piece of n bytes that does not fit into memory
+// at once: read fills dst with the bytes at off. scratch is what it reads into.
+func (s Sum) matchesStream(n int, scratch []byte, read func(dst []byte, off int) error) (bool, error) {
+	if s.algo != sha1Sum {
+		return false, nil
+	}
+	h := sha1.New()
+	for off := 0; off < n; off += len(scratch) {
+		chunk := scratch[:min(len(scratch), n-off)]
+		if err := read(chunk, off); err != nil {
+			return false, err
+		}
+		h.Write(chunk)
+	}
+	return [sha1.Size]byte(h.Sum(nil)) == [sha1.Size]byte(s.sum[:sha1.Size]), nil
+}
+
 // Piece is a whole piece whose bytes have been checked against its Sum. Only
 // Verify makes one, so unverified bytes cannot enter a Store. It carries one
 // reference to its Buffer.
@@ -66,6 +83,9 @@ func Verify(index int, sum Sum, buf *Buffer) (Piece, error) {
 	}
 	return Piece{index: index, buf: buf}, nil
 }
+
+// memory returns how many bytes of memory the piece occupies.
+func (p Piece) memory() int64 { return int64(cap(p.buf.Bytes())) }
 
 // Index returns the piece's number in its torrent.
 func (p Piece) Index() int { return p.index }

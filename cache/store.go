@@ -23,6 +23,8 @@ var (
 	// ErrNoSpace is returned by Put when the disk guard or the quota forbids
 	// writing. The store stays usable for reads.
 	ErrNoSpace = errors.New("cache: no space left for this torrent")
+	// ErrEvicted is what OnLost reports for a piece that made room for newer ones.
+	ErrEvicted = errors.New("cache: piece was evicted to make room")
 	// ErrClosed is returned by every operation after Close.
 	ErrClosed = errors.New("cache: store is closed")
 )
@@ -33,7 +35,8 @@ type Store interface {
 	// Put stores pieces. It takes over the caller's reference to every one of
 	// them, also when it fails. After a nil error each is readable. With an
 	// error an arbitrary subset has been stored; Has tells which. Put may wait
-	// for the disk; ctx ends the wait.
+	// for the disk; ctx ends the wait. A piece that is had already may be kept
+	// as it is.
 	Put(ctx context.Context, pieces ...Piece) error
 	// ReadAt fills dst with bytes [off, off+len(dst)) of piece index. It
 	// returns ErrMiss when the piece is not had, including when it was found

@@ -51,16 +51,19 @@ func (s *Store) put(ctx context.Context, p cache.Piece) error {
 		return err
 	}
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	if s.pieces == nil {
+		s.mu.Unlock()
 		return cache.ErrClosed
 	}
-	if old, ok := s.pieces[p.Index()]; ok {
-		old.Release()
-	} else {
+	old, twice := s.pieces[p.Index()]
+	if !twice {
 		s.account(1, p)
 	}
 	s.pieces[p.Index()] = p
+	s.mu.Unlock()
+	if twice {
+		old.Release()
+	}
 	return nil
 }
 
@@ -114,13 +117,17 @@ func (s *Store) Pieces() iter.Seq[int] {
 // Delete implements cache.Store.
 func (s *Store) Delete(index int) error {
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	if s.pieces == nil {
+		s.mu.Unlock()
 		return cache.ErrClosed
 	}
-	if p, ok := s.pieces[index]; ok {
+	p, ok := s.pieces[index]
+	if ok {
 		delete(s.pieces, index)
 		s.account(-1, p)
+	}
+	s.mu.Unlock()
+	if ok {
 		p.Release()
 	}
 	return nil
@@ -146,12 +153,13 @@ func (s *Store) Stats() cache.Stats {
 // Close implements cache.Store.
 func (s *Store) Close() error {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, p := range s.pieces {
-		s.account(-1, p)
+	old := s.pieces
+	s.pieces = nil
+	s.stats = cache.Stats{State: "closed"}
+	s.mu.Unlock()
+	for _, p := range old {
 		p.Release()
 	}
-	s.pieces = nil
 	return nil
 }
 
