@@ -38,8 +38,8 @@ type (
 	// Block tells that a request was answered and its dst is filled. Unverified.
 	Block struct{ Req wire.Request }
 	// Rejected tells that a request will not be answered: the peer said so, it
-	// choked us without the fast extension (BEP 6: "choke implicitly rejects all
-	// pending requests" there), or it could not be sent in the first place.
+	// choked us without the fast extension (BEP 6: with it, "choke no longer
+	// implicitly rejects all pending requests"), or it could not be sent in the first place.
 	Rejected struct{ Req wire.Request }
 	// Discarded tells that an abandoned request was answered; the data is gone.
 	Discarded struct{ Req wire.Request }

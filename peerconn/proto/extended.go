@@ -27,8 +27,7 @@ func (c *Conn) receiveExtended(m wire.Extended) error {
 
 // receiveExtHandshake merges an extension handshake with those before it. (BEP
 // 10: "It is valid to send the handshake message more than once during the
-// lifetime of a connection … Subsequent handshake messages can be used to enable
-// and disable extensions")
+// lifetime of a connection", and "the m dictionary is additive")
 func (c *Conn) receiveExtHandshake(payload []byte) error {
 	h, err := extension.ParseHandshake(payload)
 	if err != nil {

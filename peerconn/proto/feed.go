@@ -201,9 +201,9 @@ func (c *Conn) dispatch(m wire.Message) error {
 	return nil
 }
 
-// dispatchFast takes the messages of the fast extension. (BEP 6: "When the fast
-// extension is disabled, if a peer receives …, the peer MUST close the
-// connection")
+// dispatchFast takes the messages of the fast extension. (BEP 6 says
+// of each: "When the fast extension is disabled, if a peer receives" it, "the
+// peer MUST close the connection")
 func (c *Conn) dispatchFast(m wire.Message) error {
 	if !c.fast {
 		return broken("%v without the fast extension", m)

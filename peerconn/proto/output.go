@@ -80,6 +80,9 @@ func (c *Conn) TakeOutput(o *Output) {
 	c.out, *o = *o, c.out
 }
 
+// OutputLen returns the number of bytes that wait in the queue.
+func (c *Conn) OutputLen() int64 { return c.out.size }
+
 // Output returns what is queued for the peer as one slice, valid until the next
 // call of Output. It copies the data of pieces; TakeOutput does not.
 func (c *Conn) Output() []byte {

@@ -60,7 +60,7 @@ func (c *Conn) reattach(r wire.Request, dst []byte) bool {
 }
 
 // mayRequest reports whether requests for a piece can be sent. (BEP 6, Allowed
-// Fast: "the receiving peer may request the piece even while choked")
+// Fast: "if you ask for this piece, I'll give it to you even if you're choked")
 func (c *Conn) mayRequest(piece uint32) bool {
 	if !c.handshaken || c.err != nil {
 		return false
@@ -72,9 +72,10 @@ func (c *Conn) mayRequest(piece uint32) bool {
 // Cancel tells the peer that we do not want the answer to r any more. It answers
 // false, and sends nothing, if r is not in flight.
 //
-// With the fast extension the request stays in flight until the peer answers it
-// (BEP 6: "Cancel … must be answered by a piece or a reject"), and its dst stays
-// in use. Without, it is forgotten at once.
+// With the fast extension the request stays in flight, and its dst in use, until
+// the peer answers it (BEP 6: "Even when a request is cancelled, the peer
+// receiving the cancel should respond with either the corresponding reject or the
+// corresponding piece"). Without, it is forgotten at once.
 func (c *Conn) Cancel(r wire.Request) bool {
 	f, ok := c.flights.get(r)
 	if !ok {
@@ -186,8 +187,9 @@ func (c *Conn) receiveUnchoke() {
 	}
 }
 
-// receiveReject ends a request. One that is not in flight is ignored: clients
-// answer a cancelled request twice.
+// receiveReject ends a request. One that is not in flight is ignored: BEP 6 would
+// have the connection closed ("SHOULD"), but it does no harm, and clients are
+// known to answer a cancelled request by both a piece and a reject.
 func (c *Conn) receiveReject(r wire.Request) {
 	if _, ok := c.flights.take(r); ok {
 		c.emit(Rejected{r})

@@ -104,9 +104,9 @@ func (c *Conn) sendState(state *bool, to bool, m wire.Message) {
 	}
 }
 
-// sendChoke chokes the peer and lets go of its requests. (BEP 6: a peer that
-// chokes "must reject all requests from the peer that are not in the allowed
-// fast set")
+// sendChoke chokes the peer and lets go of its requests. (BEP 6: "A peer SHOULD
+// choke first and then reject requests", but "SHOULD NOT reject requests for
+// pieces that are in the allowed fast set")
 func (c *Conn) sendChoke() {
 	c.sendState(&c.amChoking, true, wire.Choke{})
 	granted := func(r wire.Request) bool { _, ok := c.grantedFast[r.Index]; return ok }
