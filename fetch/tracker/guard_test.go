@@ -1,0 +1,87 @@
+package tracker
+
+import (
+	"net/netip"
+	"net/url"
+	"testing"
+)
+
+// "a loopback or private tracker URL inside a torrent may only be asked for
+// /announce"
+func TestAdmit(t *testing.T) {
+	for _, c := range []struct {
+		url, addr  string
+		redirected bool
+		ok         bool
+	}{
+		{"http://h/anything?x=1", "93.184.216.34", false, true},
+		{"http://h/announce", "127.0.0.1", false, true},
+		{"http://h/x/announce?key=1", "192.168.1.1", false, true},
+		{"http://h/admin/reboot", "192.168.1.1", false, false},
+		{"http://h/announce.php", "10.0.0.1", false, false},
+		{"http://h/x?y=/announce", "127.0.0.1", false, false},
+		{"http://h/x", "::1", false, false},
+		{"http://h/x", "fe80::1", false, false},
+		{"http://h/x", "fd00::1", false, false},
+		{"http://h/x", "::ffff:127.0.0.1", false, false},
+		{"http://h/latest/meta-data", "169.254.169.254", false, false},
+		{"http://h/x", "100.64.1.1", false, false},
+		{"http://h/x", "0.0.0.0", false, false},
+		{"http://h/announce", "224.0.0.1", false, false},
+		{"http://h/announce", "127.0.0.1", true, false},
+		{"http://h/announce", "93.184.216.34", true, true},
+		{"udp://h:1", "127.0.0.1", false, true},
+		{"udp://h:1/announce", "127.0.0.1", false, true},
+		{"udp://h:1/x", "127.0.0.1", false, false},
+	} {
+		u, err := url.Parse(c.url)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := admit(u, []netip.Addr{netip.MustParseAddr(c.addr)}, c.redirected); (err == nil) != c.ok {
+			t.Errorf("%s at %s, redirected %v: err %v, want ok %v", c.url, c.addr, c.redirected, err, c.ok)
+		}
+	}
+}
+
+func TestAdmitKeepsThePublicAddress(t *testing.T) {
+	u, _ := url.Parse("http://h/a.php")
+	got, err := admit(u, []netip.Addr{netip.MustParseAddr("127.0.0.1"), netip.MustParseAddr("1.1.1.1")}, false)
+	if err != nil || len(got) != 1 || got[0] != netip.MustParseAddr("1.1.1.1") {
+		t.Errorf("got %v, %v", got, err)
+	}
+}
+
+func TestMaskURL(t *testing.T) {
+	for in, want := range map[string]string{
+		"http://127.0.0.1:7969/announce":                         "http://127.0.0.1:7969/announce",
+		"udp://tracker.example.org:1337/announce":                "udp://tracker.example.org:1337/announce",
+		"http://t.org/0123456789abcdef0123456789abcdef/announce": "http://t.org/***/announce",
+		"https://t.org/announce.php?passkey=abc&v=2":             "https://t.org/announce.php?passkey=***&v=2",
+		"https://t.org/announce?x=0123456789":                    "https://t.org/announce?x=***",
+		"https://t.org/announce?0123456789abcdef":                "https://t.org/announce?***",
+		"http://user:secret@t.org/announce#frag":                 "http://***@t.org/announce",
+		"http://t.org/ann\x7founce":                              "(invalid URL)",
+		"http://t.org/abcdefghijklmnopqrstuvwxyzabcdef/announce": "http://t.org/***/announce",
+		"http://t.org/a%31b2c3d4e5/announce?uid=1":               "http://t.org/***/announce?uid=***",
+		"http://[2001:db8::1]:80/announce":                       "http://[2001:db8::1]:80/announce",
+		"not a url":                                              "(invalid URL)",
+	} {
+		if got := MaskURL(in); got != want {
+			t.Errorf("MaskURL(%q) = %q, want %q", in, got, want)
+		}
+	}
+}
+
+func TestPrintable(t *testing.T) {
+	if got := printable("a\x1b[31m\nb\xff\u202e"); got != "a[31m b?" {
+		t.Errorf("got %q", got)
+	}
+	long := make([]byte, 1<<20)
+	for i := range long {
+		long[i] = 'x'
+	}
+	if got := printable(string(long)); len(got) > maxText+8 {
+		t.Errorf("%d bytes left", len(got))
+	}
+}
