@@ -28,7 +28,7 @@ func attributes(v bencode.Value) attrs {
 // readFileList reads the "files" of a multi-file torrent.
 func readFileList(info *Info, list bencode.Value) error {
 	if list.Kind() != bencode.List {
-		return errorf("info.files", "is no list, but a %v", list.Kind())
+		return wrongKind(list, bencode.List, "info.files")
 	}
 	i := 0
 	for v := range list.Items() {
@@ -49,61 +49,78 @@ func readFileList(info *Info, list bencode.Value) error {
 	return resolve(info.Files)
 }
 
-// readFile reads one item of "files", called what in errors. Symlink is the path
-// as it stands in the torrent.
+// readFile reads one item of "files", called what in errors.
 func readFile(v bencode.Value, what string) (File, error) {
-	if v.Kind() != bencode.Dict {
-		return File{}, errorf(what, "is no dictionary, but a %v", v.Kind())
+	d, err := readFileDict(v, what)
+	if err != nil {
+		return File{}, err
 	}
-	var length, path, pathUTF8, attr, target bencode.Value
+	path := d.path
+	if d.pathUTF8.Kind() == bencode.List {
+		path = d.pathUTF8
+	}
+	raw, err := readPath(path, what+".path")
+	if err != nil && !attributes(d.attr).pad {
+		return File{}, err
+	}
+	return d.file(raw, what)
+}
+
+// fileDict holds the entries of one file that are used.
+type fileDict struct {
+	length, path, pathUTF8 bencode.Value
+	attr, target, root     bencode.Value
+}
+
+func readFileDict(v bencode.Value, what string) (fileDict, error) {
+	if v.Kind() != bencode.Dict {
+		return fileDict{}, wrongKind(v, bencode.Dict, what)
+	}
+	var d fileDict
 	for key, v := range v.Entries() {
 		switch string(key) {
 		case "length":
-			length = v
+			d.length = v
 		case "path":
-			path = v
+			d.path = v
 		case "path.utf-8":
-			pathUTF8 = v
+			d.pathUTF8 = v
 		case "attr":
-			attr = v
+			d.attr = v
 		case "symlink path":
-			target = v
+			d.target = v
+		case "pieces root":
+			d.root = v
 		}
 	}
-	a := attributes(attr)
-	f := File{Pad: a.pad, Exec: a.exec}
-	var err error
-	if pathUTF8.Kind() == bencode.List {
-		path = pathUTF8
-	}
-	if f.RawPath, err = readPath(path, what+".path"); err != nil && !a.pad {
-		return File{}, err
-	}
-	f.Path = safePath(f.RawPath)
-	f.Pad = f.Pad || strings.HasPrefix(f.Path[len(f.Path)-1], padPrefix)
+	return d, nil
+}
+
+// file returns d as the file raw. Its Symlink is as it stands in the torrent.
+func (d fileDict) file(raw []string, what string) (File, error) {
+	a := attributes(d.attr)
+	f := File{RawPath: raw, Path: safePath(raw), Exec: a.exec}
+	f.Pad = a.pad || strings.HasPrefix(f.Path[len(f.Path)-1], padPrefix)
 	if a.symlink { // takes no room in the stream
-		f.Symlink, _ = readPath(target, what)
+		f.Symlink, _ = readPath(d.target, what)
 		return f, nil
 	}
-	f.Length, err = size(length, what+".length")
+	var err error
+	f.Length, err = size(d.length, what+".length")
 	return f, err
 }
 
 // readPath reads a path, a list of strings that is not empty.
 func readPath(v bencode.Value, what string) ([]string, error) {
-	switch v.Kind() {
-	case bencode.Absent:
-		return nil, errorf(what, "is missing")
-	case bencode.List:
-	default:
-		return nil, errorf(what, "is no list, but a %v", v.Kind())
+	if v.Kind() != bencode.List {
+		return nil, wrongKind(v, bencode.List, what)
 	}
 	var path []string
 	for item := range v.Items() {
 		b, ok := item.Bytes()
 		switch {
 		case !ok:
-			return nil, errorf(what, "holds no string, but a %v", item.Kind())
+			return nil, wrongKind(item, bencode.String, what)
 		case len(path) == maxPathDepth:
 			return nil, errorf(what, "is more than %d deep", maxPathDepth)
 		}

@@ -9,8 +9,7 @@ import (
 )
 
 // ParseInfo validates an encoded info dictionary of at most MaxInfoSize bytes.
-// The Info shares raw. With ErrV2Only the Info is valid, but has no files and no
-// pieces. Other errors are a *Error or a *bencode.SyntaxError.
+// The Info shares raw. With ErrV2Only the Info is valid, but has no pieces. Other errors are a *Error or a *bencode.SyntaxError.
 func ParseInfo(raw []byte) (Info, error) {
 	if len(raw) == 0 {
 		return Info{}, errorf("info", "is missing")
@@ -20,7 +19,7 @@ func ParseInfo(raw []byte) (Info, error) {
 		return Info{}, err
 	}
 	if v.Kind() != bencode.Dict {
-		return Info{}, errorf("info", "is no dictionary, but a %v", v.Kind())
+		return Info{}, wrongKind(v, bencode.Dict, "info")
 	}
 	d := infoDict(v)
 	if err := d.checkVersion(raw); err != nil {
@@ -30,11 +29,20 @@ func ParseInfo(raw []byte) (Info, error) {
 	if err != nil {
 		return Info{}, err
 	}
+	if info.HasV1 {
+		if err := d.v1(&info); err != nil {
+			return Info{}, err
+		}
+	}
+	if info.HasV2 {
+		if err := d.v2(&info); err != nil {
+			return Info{}, err
+		}
+	}
 	if !info.HasV1 {
 		return info, ErrV2Only
 	}
-	err = d.v1(&info)
-	return info, err
+	return info, nil
 }
 
 // dict holds the entries of an info dictionary that are used.
@@ -86,7 +94,7 @@ func (d *dict) checkVersion(raw []byte) error {
 		return nil
 	case 2:
 		if d.tree.Kind() != bencode.Dict {
-			return errorf("info.file tree", "is no dictionary, but %v", d.tree.Kind())
+			return wrongKind(d.tree, bencode.Dict, "info.file tree")
 		}
 		return bencode.Check(raw, bencode.Limits{Size: MaxInfoSize, Sorted: true})
 	default:
@@ -126,10 +134,7 @@ func (d *dict) rawName() ([]byte, error) {
 			return b, nil
 		}
 	}
-	if k := d.name.Kind(); k != bencode.Absent {
-		return nil, errorf("info.name", "is no string, but a %v", k)
-	}
-	return nil, errorf("info.name", "is missing")
+	return nil, wrongKind(d.name, bencode.String, "info.name")
 }
 
 func (d *dict) readPieceLength(v2 bool) (int64, error) {
@@ -157,7 +162,7 @@ func (d *dict) v1(info *Info) error {
 	pieces, ok := d.pieces.Bytes()
 	switch want := (info.Total-1)/info.PieceLength + 1; {
 	case !ok:
-		return errorf("info.pieces", "is no string, but a %v", d.pieces.Kind())
+		return wrongKind(d.pieces, bencode.String, "info.pieces")
 	case len(pieces)%sha1.Size != 0:
 		return errorf("info.pieces", "%d bytes are no whole number of hashes", len(pieces))
 	case int64(len(pieces)/sha1.Size) != want:
@@ -194,12 +199,18 @@ func integer(v bencode.Value, what string) (int64, error) {
 	switch {
 	case ok:
 		return n, nil
-	case v.Kind() == bencode.Absent:
-		return 0, errorf(what, "is missing")
 	case v.Kind() == bencode.Integer:
 		return 0, errorf(what, "does not fit in 64 bits")
 	}
-	return 0, errorf(what, "is no integer, but a %v", v.Kind())
+	return 0, wrongKind(v, bencode.Integer, what)
+}
+
+// wrongKind says that v, called what, is missing or not of the kind it must be.
+func wrongKind(v bencode.Value, want bencode.Kind, what string) error {
+	if v.Kind() == bencode.Absent {
+		return errorf(what, "is missing")
+	}
+	return errorf(what, "want %v, got %v", want, v.Kind())
 }
 
 // size returns the number of bytes v.

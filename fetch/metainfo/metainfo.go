@@ -87,15 +87,15 @@ type File struct {
 
 // Parse reads a .torrent file of at most MaxFileSize bytes. What stands behind
 // its value is ignored, like other clients do. With ErrV2Only the MetaInfo is
-// valid too, but has no files and no pieces. Other errors are a *Error or a
-// *bencode.SyntaxError.
+// valid too, but has no pieces, and its files no offsets. Other errors are a
+// *Error or a *bencode.SyntaxError.
 func Parse(b []byte) (*MetaInfo, error) {
 	top, err := bencode.ParsePrefix(b, bencode.Limits{Size: MaxFileSize})
 	if err != nil {
 		return nil, err
 	}
 	if top.Kind() != bencode.Dict {
-		return nil, errorf("torrent", "is no dictionary, but a %v", top.Kind())
+		return nil, wrongKind(top, bencode.Dict, "file")
 	}
 	m := &MetaInfo{}
 	var info bencode.Value

@@ -26,14 +26,14 @@ func resolve(files []File) error {
 			t.addDirs(join(files[i].Path))
 		}
 	}
-	raw := symlinkTargets(files)
+	links := takeSymlinks(files)
 	var collided []int
 	for i := range files {
 		if files[i].Pad {
 			continue
 		}
 		path := join(files[i].Path)
-		if _, taken := t.files[path]; taken || t.dirs[path] {
+		if t.has(path) {
 			collided = append(collided, i)
 			continue
 		}
@@ -43,8 +43,13 @@ func resolve(files []File) error {
 		return errorf("info.files", "%d files have the path of another, at most %d are allowed", len(collided), maxCollisions)
 	}
 	t.rename(files, collided)
-	t.resolveSymlinks(files, raw)
+	t.resolveSymlinks(files, links)
 	return nil
+}
+
+func (t *tree) has(path string) bool {
+	_, isFile := t.files[path]
+	return isFile || t.dirs[path]
 }
 
 func join(path []string) string { return strings.Join(path, "/") }
@@ -72,7 +77,7 @@ func (t *tree) rename(files []File, indices []int) {
 			last[key]++
 			path[len(path)-1] = shorten(old[len(old)-1], "."+strconv.Itoa(last[key]))
 			name := join(path)
-			if _, taken := t.files[name]; !taken && !t.dirs[name] {
+			if !t.has(name) {
 				t.files[name] = i
 				break
 			}
