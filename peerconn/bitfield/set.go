@@ -12,10 +12,10 @@ import (
 	"math/bits"
 )
 
-// Set is a fixed-size set of piece indices in wire order (BEP 3: "the high bit
-// in the first byte corresponds to piece index 0"). The zero Set is empty and
-// has no room. Assigning a Set moves it: use Clone for a second one, since both
-// would write to the same bits.
+// Set is a fixed-size set of piece indices in wire order (BEP 3: "The first byte
+// of the bitfield corresponds to indices 0 - 7 from high bit to low bit"). The
+// zero Set is empty and has no room. Assigning a Set moves it: use Clone for a
+// second one, since both would write to the same bits.
 type Set struct {
 	words []uint64 // bit 63 of word 0 is piece 0; bits past n are zero
 	n     int
