@@ -200,19 +200,20 @@ func (a *Announcer) leave(ctx context.Context, e *endpoint) {
 func (a *Announcer) run(g *group) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
-	for {
-		select {
-		case <-a.ctx.Done():
-			return
-		case <-g.wake:
-		case <-timer.C:
-		}
-		if wait, ok := a.wait(g); ok && wait <= 0 {
+	for a.ctx.Err() == nil {
+		wait, ok := a.wait(g)
+		if ok && wait <= 0 {
 			a.round(g)
+			continue
 		}
 		timer.Stop()
-		if wait, ok := a.wait(g); ok {
+		if ok {
 			timer.Reset(wait)
+		}
+		select {
+		case <-a.ctx.Done():
+		case <-g.wake:
+		case <-timer.C:
 		}
 	}
 }

@@ -64,15 +64,12 @@ func (c *Client) get(ctx context.Context, u *url.URL, addrs []netip.Addr) (next 
 		password, _ := u.User.Password()
 		req.SetBasicAuth(u.User.Username(), password)
 	}
-	transport := &http.Transport{
-		DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
-			return c.dialFirst(ctx, network, addrs, u.Port())
-		},
-		TLSClientConfig:        c.cfg.TLS.Clone(),
-		DisableKeepAlives:      true,
-		DisableCompression:     true,
-		MaxResponseHeaderBytes: maxHeader,
+	conn, err := c.dialFirst(ctx, "tcp", addrs, u.Port())
+	if err != nil {
+		return nil, nil, err
 	}
+	defer conn.Close()
+	transport := c.transportOver(conn)
 	resp, err := transport.RoundTrip(req)
 	if err != nil {
 		return nil, nil, err
@@ -86,6 +83,27 @@ func (c *Client) get(ctx context.Context, u *url.URL, addrs []netip.Addr) (next 
 		err = statusError(resp.StatusCode, body)
 	}
 	return nil, body, err
+}
+
+// transportOver returns a transport for one request over conn. A transport that
+// dials by itself goes on dialling after the request was cancelled.
+func (c *Client) transportOver(conn net.Conn) *http.Transport {
+	unused := make(chan net.Conn, 1)
+	unused <- conn
+	return &http.Transport{
+		DialContext: func(context.Context, string, string) (net.Conn, error) {
+			select {
+			case conn := <-unused:
+				return conn, nil
+			default:
+				return nil, errors.New("connection lost")
+			}
+		},
+		TLSClientConfig:        c.cfg.TLS.Clone(),
+		DisableKeepAlives:      true,
+		DisableCompression:     true,
+		MaxResponseHeaderBytes: maxHeader,
+	}
 }
 
 // statusError prefers the tracker's own reason to a bare status.

@@ -47,17 +47,18 @@ func (c *Client) exchangeUDP(ctx context.Context, u *url.URL, f family, a netip.
 	}
 	defer conn.Close()
 	defer context.AfterFunc(ctx, func() { conn.Close() })()
-	resp, err := newUDPExchange(r, u.RequestURI(), f).run(conn)
+	until, _ := ctx.Deadline() // announce set one
+	resp, err := newUDPExchange(r, u.RequestURI(), f).run(conn, until)
 	if ctx.Err() != nil && err != nil {
 		err = ctx.Err()
 	}
 	return resp, err
 }
 
-// run drives the exchange over conn, which is closed to interrupt it.
-func (x *udpExchange) run(conn net.Conn) (Response, error) {
+// run drives the exchange over conn until then. Closing conn interrupts it.
+func (x *udpExchange) run(conn net.Conn, until time.Time) (Response, error) {
 	buf := make([]byte, maxDatagram)
-	for n := 0; n <= udpMaxN; {
+	for n := 0; n <= udpMaxN && time.Now().Before(until); {
 		if _, err := conn.Write(x.packet(time.Now())); err != nil {
 			return Response{}, err
 		}
