@@ -1,0 +1,128 @@
+package badgerstore
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+)
+
+// ahead allocates the blocks that the next commit will store into. Badger maps
+// sparse files, where a store without a free block is a SIGBUS; fallocate turns
+// that into an error. Its users take turns.
+type ahead struct {
+	vlog, wal tail
+}
+
+// newAhead starts behind the newest files in dir, the directory of a database
+// that has just been opened.
+func newAhead(dir string) *ahead {
+	a := &ahead{
+		vlog: tail{dir: dir, pattern: "%06d.vlog", step: 4 << 20, limit: valueLogSize + commitSize + 2<<20},
+		wal:  tail{dir: dir, pattern: "%05d.mem", step: 1 << 20, limit: memTableSize + 4<<20},
+	}
+	for _, t := range []*tail{&a.vlog, &a.wal} {
+		t.seek()
+	}
+	return a
+}
+
+// reserve makes room for vlog bytes in the value log and wal bytes in the
+// memtable's log.
+func (a *ahead) reserve(vlog, wal int64) error {
+	return errors.Join(a.vlog.reserve(vlog), a.wal.reserve(wal))
+}
+
+// step returns how much more than asked for reserve may take, in bytes.
+func (a *ahead) step() int64 { return a.vlog.step + a.wal.step }
+
+// resync is for after writes that were not reserved.
+func (a *ahead) resync() {
+	a.vlog.resync()
+	a.wal.resync()
+}
+
+// tail is the growing end of a numbered series of files.
+type tail struct {
+	dir, pattern string
+	step         int64 // what is allocated beyond the need, in bytes
+	limit        int64 // the length by which Badger begins another file
+
+	id   int
+	used int64 // at least as much as Badger has written into file id
+	held int64 // allocated in file id
+}
+
+func (t *tail) path(id int) string { return filepath.Join(t.dir, fmt.Sprintf(t.pattern, id)) }
+
+// seek moves to the newest file there is.
+func (t *tail) seek() {
+	names, _ := filepath.Glob(filepath.Join(t.dir, "*"+filepath.Ext(t.pattern)))
+	for _, name := range names {
+		var id int
+		if _, err := fmt.Sscanf(filepath.Base(name), t.pattern, &id); err == nil {
+			t.id = max(t.id, id)
+		}
+	}
+}
+
+// follow moves on to newer files and reports whether there were any.
+func (t *tail) follow() (moved bool) {
+	for {
+		if _, err := os.Lstat(t.path(t.id + 1)); err != nil {
+			return moved
+		}
+		t.id, moved = t.id+1, true
+	}
+}
+
+// resync finds out how far Badger may have written by itself.
+func (t *tail) resync() {
+	t.follow()
+	if info, err := os.Lstat(t.path(t.id)); err == nil {
+		t.held = statBlocks(info)
+		t.used = t.held
+	}
+}
+
+// reserve allocates room for n bytes at the end of the current file, which may
+// be a new one since the last call: then what was reserved last may be in it.
+func (t *tail) reserve(n int64) error {
+	if t.follow() {
+		t.used, t.held = n, 0
+	}
+	t.used += n
+	want := min(t.used+t.step, t.limit)
+	if min(t.used, want) <= t.held {
+		return nil
+	}
+	if err := allocate(t.path(t.id), t.held, want-t.held); err != nil {
+		return fmt.Errorf("allocate %s: %w", filepath.Base(t.path(t.id)), err)
+	}
+	t.held = want
+	return nil
+}
+
+// allocate gives the file name blocks for the bytes [off, off+n) and leaves its
+// length alone. A file system that can't is no error.
+func allocate(name string, off, n int64) error {
+	f, err := os.OpenFile(name, os.O_RDWR, 0)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil // flushed and gone: nothing will be written to it
+	}
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	for {
+		switch err := fallocate(f, off, n); {
+		case errors.Is(err, unix.EINTR):
+		case errors.Is(err, unix.EOPNOTSUPP), errors.Is(err, unix.ENOSYS):
+			return nil
+		default:
+			return err
+		}
+	}
+}

@@ -1,0 +1,72 @@
+package badgerstore
+
+import (
+	"fmt"
+	"log/slog"
+	"math"
+	"runtime/debug"
+	"strings"
+
+	"github.com/dgraph-io/badger/v4"
+	"github.com/dgraph-io/badger/v4/options"
+)
+
+// Badger's sizes in bytes. Small ones: what is open is memory, what is sparse is
+// a danger (see ahead), and the last value-log file is read whole at Open.
+const (
+	memTableSize   = 8 << 20
+	valueLogSize   = 64 << 20
+	valueThreshold = 4 << 10 // shorter values live in the LSM tree: the records
+	commitSize     = 8 << 20 // of slabs in one transaction
+)
+
+// latest is the timestamp to read at: the newest version of everything. The
+// database is in managed mode because its own timestamps make a reader wait for
+// the commit that runs.
+const latest = math.MaxUint64
+
+// openBadger opens the database in dir. A panic in Badger comes back as an error.
+func openBadger(dir string, readOnly bool, log *slog.Logger) (db *badger.DB, err error) {
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer func() {
+		if r := recover(); r != nil {
+			db, err = nil, fmt.Errorf("badger panicked: %v", r)
+		}
+	}()
+	opt := badger.DefaultOptions(dir).
+		WithLogger(badgerLog{log}).
+		WithReadOnly(readOnly).
+		WithMemTableSize(memTableSize).
+		WithNumMemtables(2).
+		WithNumLevelZeroTables(3).
+		WithNumLevelZeroTablesStall(8).
+		WithNumCompactors(2).
+		WithNumGoroutines(1).
+		WithValueLogFileSize(valueLogSize).
+		WithValueThreshold(valueThreshold).
+		WithCompression(options.None).
+		WithBlockCacheSize(0).
+		WithIndexCacheSize(0).
+		WithChecksumVerificationMode(options.OnBlockRead).
+		WithVerifyValueChecksum(true).
+		WithSyncWrites(false).
+		WithDetectConflicts(false).
+		WithMetricsEnabled(false).
+		WithBypassLockGuard(true)
+	return badger.OpenManaged(opt)
+}
+
+// badgerLog hands Badger's log on at level debug: what matters of it comes back
+// as an error too.
+type badgerLog struct{ log *slog.Logger }
+
+func (l badgerLog) line(level, format string, args ...any) {
+	l.log.Debug("badger: "+strings.TrimSpace(fmt.Sprintf(format, args...)), "badger_level", level)
+}
+
+func (l badgerLog) Errorf(format string, args ...any)   { l.line("error", format, args...) }
+func (l badgerLog) Warningf(format string, args ...any) { l.line("warning", format, args...) }
+func (l badgerLog) Infof(format string, args ...any)    { l.line("info", format, args...) }
+
+// Debugf drops the lines that Badger writes for every commit.
+func (l badgerLog) Debugf(string, ...any) {}

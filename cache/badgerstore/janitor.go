@@ -1,0 +1,137 @@
+package badgerstore
+
+import (
+	"context"
+	"errors"
+
+	"github.com/dgraph-io/badger/v4"
+
+	"github.com/qqbtfs/qqbtfs/cache"
+)
+
+const (
+	// reclaimAt is how many bytes must have been deleted for it to be worth
+	// rewriting files.
+	reclaimAt = valueLogSize / 2
+	// reclaimRatio is the part of a value-log file that must be garbage.
+	reclaimRatio = 0.3
+)
+
+// poke wakes the janitor.
+func (s *Store) poke() {
+	select {
+	case s.kick <- struct{}{}:
+	default:
+	}
+}
+
+// janitor removes the keys of dead pieces and gives their space back, until
+// Close.
+func (s *Store) janitor() {
+	defer close(s.tidied)
+	for {
+		select {
+		case <-s.ctx.Done():
+			return
+		case <-s.kick:
+		}
+		err := s.tidy()
+		if err != nil && !errors.Is(err, cache.ErrClosed) {
+			s.log.Debug("badgerstore: tidy", "dir", s.dir, "err", err)
+		}
+	}
+}
+
+func (s *Store) tidy() error {
+	if err := s.alone(s.bury); err != nil {
+		return err
+	}
+	garbage := s.garbage.Load()
+	if garbage < reclaimAt && (garbage == 0 || *s.state.Load() == "ok") {
+		return nil
+	}
+	if err := s.reclaim(); err != nil {
+		return err
+	}
+	s.garbage.Add(-garbage)
+	return nil
+}
+
+// alone runs do with the token.
+func (s *Store) alone(do func() error) error {
+	if err := s.acquire(s.ctx); err != nil {
+		return err
+	}
+	defer s.release()
+	return do()
+}
+
+// bury deletes the keys of the dead pieces. Its caller holds the token.
+func (s *Store) bury() error {
+	dead := s.have.deads()
+	if len(dead) == 0 {
+		return nil
+	}
+	b := batch{s: s, ctx: context.Background()}
+	defer b.discard()
+	for _, i := range dead {
+		if err := b.remove(i); err != nil {
+			return err
+		}
+	}
+	if err := b.commit(); err != nil {
+		return err
+	}
+	s.have.buried(dead)
+	return nil
+}
+
+// reclaim gives back the disk space of deleted pieces. Badger learns what is
+// garbage when tables are merged, so that is done first. The token is let go
+// after every step.
+func (s *Store) reclaim() error {
+	if err := s.alone(s.merge); err != nil {
+		return err
+	}
+	for {
+		err := s.alone(s.rewrite)
+		if errors.Is(err, badger.ErrNoRewrite) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// merge flushes the memtable and merges all tables: a key is written and dropped,
+// which makes Badger do the one, and flattening does the other.
+func (s *Store) merge() error {
+	b := batch{s: s, ctx: s.ctx}
+	defer b.discard()
+	if err := b.set([]byte{scratchTag}, nil); err != nil {
+		return err
+	}
+	if err := b.commit(); err != nil {
+		return err
+	}
+	lsm, _ := s.db.EstimateSize(nil)
+	if !s.guard.room(int64(lsm) + slack) {
+		return cache.ErrNoSpace
+	}
+	if err := s.db.DropPrefix([]byte{scratchTag}); err != nil {
+		return err
+	}
+	return s.db.Flatten(1)
+}
+
+// rewrite frees the value-log file with the most garbage, moving what lives.
+func (s *Store) rewrite() error {
+	const most = valueLogSize * (100 - 30) / 100
+	if !s.guard.room(most + slack) {
+		return cache.ErrNoSpace
+	}
+	defer s.ahead.resync()
+	s.unsynced = true
+	return s.db.RunValueLogGC(reclaimRatio)
+}

@@ -1,0 +1,196 @@
+package badgerstore
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+
+	"github.com/dgraph-io/badger/v4"
+)
+
+// start opens the database, for reading only if the disk is full. The caller
+// holds the token or is the only one to know s.
+func (s *Store) start() error {
+	if s.home == nil {
+		h, err := openHome(s.dir, s.geo, s.log)
+		if isFull(err) {
+			s.setState("disk full: RAM only")
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		s.home = h
+	}
+	if !s.guard.room(startSize(s.home.data)) {
+		s.startReading()
+		return nil
+	}
+	err := s.startWriting()
+	if isFull(err) {
+		s.startReading()
+		return nil
+	}
+	return err
+}
+
+// startSize returns how much Badger may write while it opens the database in
+// dir: what its memtable logs hold goes to tables.
+func startSize(dir string) int64 {
+	size := int64(slack)
+	logs, _ := filepath.Glob(filepath.Join(dir, "*.mem"))
+	for _, name := range logs {
+		if info, err := os.Lstat(name); err == nil {
+			size += statBlocks(info)
+		}
+	}
+	return size
+}
+
+// startWriting opens the database for writing, and a new one in its place when
+// it is damaged beyond mending.
+func (s *Store) startWriting() error {
+	for attempt := 0; ; attempt++ {
+		err := s.tryWriting()
+		if err == nil || attempt > 0 || isFull(err) || isSurroundings(err) {
+			return err
+		}
+		s.log.Warn("badgerstore: damaged database is made anew", "dir", s.home.data, "err", err)
+		if err := s.home.renew(); err != nil {
+			return err
+		}
+	}
+}
+
+func (s *Store) tryWriting() error {
+	data := s.home.data
+	if err := os.MkdirAll(data, 0o700); err != nil {
+		return notWritable(err)
+	}
+	if err := errors.Join(sweep(data, s.log), makeDiscard(filepath.Join(data, "DISCARD"))); err != nil {
+		return err
+	}
+	db, err := openBadger(data, false, s.log)
+	if err != nil {
+		return err
+	}
+	if err := s.load(db); err != nil {
+		return errors.Join(err, db.Close())
+	}
+	s.db, s.writable = db, true
+	s.ahead = newAhead(data)
+	s.version = db.MaxVersion()
+	db.SetDiscardTs(s.version)
+	s.setState("ok")
+	return nil
+}
+
+// makeDiscard makes the file of Badger's discard statistics, as Badger would, but
+// with blocks for the first 4,096 entries: it stores into it at any time, and
+// ends the process if it can't make it.
+func makeDiscard(name string) error {
+	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	if errors.Is(err, fs.ErrExist) {
+		return nil
+	}
+	if err != nil {
+		return notWritable(err)
+	}
+	return errors.Join(f.Truncate(1<<20), f.Close(), allocate(name, 0, 64<<10))
+}
+
+// startReading opens what can be read while the disk is full: everything after a
+// clean stop, nothing after a crash, whose logs are still to be replayed.
+func (s *Store) startReading() {
+	s.setState("disk full: reading only")
+	err := sweep(s.home.data, s.log)
+	if err == nil {
+		s.db, err = openBadger(s.home.data, true, s.log)
+	}
+	if err == nil {
+		err = s.load(s.db)
+	}
+	if err != nil {
+		s.closeReading()
+		s.setState("disk full: RAM only")
+		s.log.Warn("badgerstore: disk is full, the cache can't be read until there is space", "dir", s.dir, "err", err)
+	}
+}
+
+func (s *Store) closeReading() {
+	if s.db != nil {
+		s.db.Close()
+		s.db = nil
+	}
+}
+
+// restart opens the database for writing if it is not, now that there is space.
+func (s *Store) restart() error {
+	if s.writable {
+		return nil
+	}
+	if s.home != nil && !s.guard.room(startSize(s.home.data)) {
+		return s.noSpace(errors.New("disk full"))
+	}
+	s.use.pause()
+	defer s.use.resume()
+	s.closeReading()
+	if err := s.start(); err != nil {
+		return fmt.Errorf("open %s again: %w", s.dir, err)
+	}
+	if !s.writable {
+		return s.noSpace(errors.New("disk full"))
+	}
+	return nil
+}
+
+// load learns from the records which pieces are had. It reads no record: ReadAt
+// checks them.
+func (s *Store) load(db *badger.DB) (err error) {
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("records: panic: %v", r)
+		}
+	}()
+	txn := db.NewTransactionAt(latest, false)
+	defer txn.Discard()
+	opt := badger.DefaultIteratorOptions
+	opt.Prefix, opt.PrefetchValues = []byte{recordTag}, false
+	it := txn.NewIterator(opt)
+	defer it.Close()
+	for it.Rewind(); it.Valid(); it.Next() {
+		if i, ok := parseRecordKey(it.Item().Key()); ok && i < s.geo.NumPieces {
+			s.have.add(i)
+		}
+	}
+	return nil
+}
+
+// shutDown releases everything, in the background of Close.
+func (s *Store) shutDown() {
+	defer close(s.closed)
+	<-s.tidied
+	s.token <- struct{}{} // for good
+	if err := s.bury(); err != nil {
+		s.log.Debug("badgerstore: deleted pieces stay on disk", "dir", s.dir, "err", err)
+	}
+	s.use.close()
+	s.have.clear()
+	if s.writable && !s.guard.room(flushSize) {
+		// To close Badger now would kill the process. Its logs have everything,
+		// so it is left as by a crash, and locked until the process ends.
+		s.log.Warn("badgerstore: disk is full, the database is left open", "dir", s.dir)
+		return
+	}
+	if s.db != nil {
+		if err := s.db.Close(); err != nil {
+			s.log.Warn("badgerstore: close", "dir", s.dir, "err", err)
+		}
+	}
+	s.guard.giveUp()
+	s.home.close()
+}

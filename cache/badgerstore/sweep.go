@@ -1,0 +1,164 @@
+package badgerstore
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+
+	"github.com/dgraph-io/badger/v4"
+	"github.com/dgraph-io/badger/v4/options"
+	"github.com/dgraph-io/badger/v4/pb"
+	"github.com/dgraph-io/badger/v4/table"
+)
+
+// sweep puts away files in Badger's directory that a crash, a power loss or a bad
+// sector has left in a state which Badger answers with an exit of the process
+// (log.Fatal, a panic on a goroutine of its own) or by refusing the whole
+// database. What it drops turns up as misses.
+func sweep(dir string, log *slog.Logger) error {
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	for _, e := range entries {
+		name, bad := filepath.Join(dir, e.Name()), false
+		switch filepath.Ext(name) {
+		case ".vlog", ".mem":
+			bad = !logStarts(name)
+		default:
+			bad = e.Name() == "KEYREGISTRY" && !registryOK(name) || e.Name() == "DISCARD" && !discardOK(name)
+		}
+		if bad {
+			log.Warn("badgerstore: damaged file is removed", "file", name)
+			err = errors.Join(err, os.Remove(name))
+		}
+	}
+	return errors.Join(err, sweepTables(dir, log))
+}
+
+// logStarts reports whether a log file has its header: a key id, which is zero
+// without encryption, and 12 random bytes.
+func logStarts(name string) bool {
+	f, err := os.Open(name)
+	if err != nil {
+		return true // Badger will say so
+	}
+	defer f.Close()
+	var header [20]byte
+	n, _ := f.ReadAt(header[:], 0)
+	return n == len(header) && binary.BigEndian.Uint64(header[:]) == 0
+}
+
+// registryOK checks the key registry of a database without encryption: 16 random
+// bytes and a greeting.
+func registryOK(name string) bool {
+	b, err := os.ReadFile(name)
+	return err != nil || len(b) >= 28 && string(b[16:28]) == "Hello Badger"
+}
+
+// discardOK checks the discard statistics: pairs of file id and bytes, ascending
+// up to a zero id.
+func discardOK(name string) bool {
+	b, err := os.ReadFile(name)
+	if err != nil || len(b) < 1<<20 || len(b)%16 != 0 {
+		return false
+	}
+	for last := uint64(0); len(b) > 0; b = b[16:] {
+		id, n := binary.BigEndian.Uint64(b), binary.BigEndian.Uint64(b[8:])
+		if id == 0 {
+			return true
+		}
+		if id <= last || id >= 1<<32 || n >= 1<<40 {
+			return false
+		}
+		last = id
+	}
+	return true
+}
+
+// sweepTables takes missing and damaged tables out of the manifest.
+func sweepTables(dir string, log *slog.Logger) error {
+	f, err := os.OpenFile(filepath.Join(dir, badger.ManifestFilename), os.O_RDWR, 0)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	manifest, end, err := badger.ReplayManifestFile(f, 0, badger.Options{Logger: badgerLog{log}})
+	if err != nil {
+		return fmt.Errorf("manifest: %w", err)
+	}
+	var drop []uint64
+	for id := range manifest.Tables {
+		if err := checkTable(id, table.NewFilename(id, dir)); err != nil {
+			log.Warn("badgerstore: damaged table is dropped", "table", id, "err", err)
+			drop = append(drop, id)
+		}
+	}
+	if len(drop) == 0 {
+		return nil
+	}
+	return errors.Join(f.Truncate(end), appendDeletions(f, end, drop), f.Sync())
+}
+
+// appendDeletions writes at off of the manifest that tables are gone: a
+// ManifestChangeSet of badgerpb4.proto behind its length and CRC-32C.
+func appendDeletions(f io.WriterAt, off int64, tables []uint64) error {
+	var set []byte
+	for _, id := range tables {
+		change := binary.AppendUvarint([]byte{1<<3 | 0}, id)            // id = 1
+		change = append(change, 2<<3|0, byte(pb.ManifestChange_DELETE)) // op = 2
+		set = append(set, 1<<3|2, byte(len(change)))                    // changes = 1
+		set = append(set, change...)
+	}
+	rec := binary.BigEndian.AppendUint32(nil, uint32(len(set)))
+	rec = binary.BigEndian.AppendUint32(rec, slabSum(set))
+	_, err := f.WriteAt(append(rec, set...), off)
+	return err
+}
+
+// checkTable reads a table whole and checks all its sums. The lengths in its
+// footer come first, as Badger follows them without a look.
+func checkTable(id uint64, name string) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("panic: %.200v", r)
+		}
+	}()
+	data, err := os.ReadFile(name)
+	if err != nil {
+		return err
+	}
+	if err := checkFooter(data); err != nil {
+		return err
+	}
+	t, err := table.OpenInMemoryTable(data, id, &table.Options{BlockSize: 4 << 10, ChkMode: options.OnBlockRead})
+	if err != nil {
+		return err
+	}
+	return t.VerifyChecksum()
+}
+
+// checkFooter checks the end of a table: index, its length, checksum, its length.
+func checkFooter(b []byte) error {
+	rest := int64(len(b))
+	for _, part := range []string{"checksum", "index"} {
+		if rest < 4 {
+			return fmt.Errorf("table of %d bytes", len(b))
+		}
+		rest -= 4
+		n := int64(binary.BigEndian.Uint32(b[rest:]))
+		if n == 0 || n > rest {
+			return fmt.Errorf("%s of %d bytes in a table of %d", part, n, len(b))
+		}
+		rest -= n
+	}
+	return nil
+}
