@@ -1,0 +1,210 @@
+package control
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// echo answers every operation with its name, except two.
+func echo(op string) (any, error) {
+	switch op {
+	case "fail":
+		return nil, errors.New("not today")
+	case "big":
+		return strings.Repeat("x", 1<<20), nil
+	}
+	return op, nil
+}
+
+func serve(t *testing.T, dir, mountpoint string, h Handler) *Server {
+	t.Helper()
+	s, err := Listen([]string{dir}, mountpoint, h)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	return s
+}
+
+// runDir returns a directory with a short name, which a socket needs.
+func runDir(t *testing.T) string {
+	dir, err := os.MkdirTemp("", "qq")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return filepath.Join(dir, "run")
+}
+
+func TestCall(t *testing.T) {
+	dir := runDir(t)
+	serve(t, dir, "/mnt/t", echo)
+	c, err := Dial([]string{dir}, "/mnt/t")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	for _, op := range []string{"status", "status", "stop"} {
+		var got string
+		if err := c.Call(t.Context(), op, &got); err != nil || got != op {
+			t.Errorf("%s: %q, %v", op, got, err)
+		}
+	}
+	if err := c.Call(t.Context(), "fail", nil); err == nil || err.Error() != "not today" {
+		t.Errorf("fail: %v", err)
+	}
+	var big string
+	if err := c.Call(t.Context(), "big", &big); err != nil || len(big) != 1<<20 {
+		t.Errorf("big: %d bytes, %v", len(big), err)
+	}
+}
+
+func TestSocketIsPrivate(t *testing.T) {
+	dir := runDir(t)
+	s := serve(t, dir, "/mnt/t", echo)
+	for path, want := range map[string]os.FileMode{dir: 0o700, s.Path(): 0o600} {
+		fi, err := os.Stat(path)
+		if err != nil || fi.Mode().Perm() != want {
+			t.Errorf("%s: mode %v (%v), want %v", path, fi.Mode().Perm(), err, want)
+		}
+	}
+}
+
+func TestOpenDirectoryIsRefused(t *testing.T) {
+	dir := runDir(t)
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if s, err := Listen([]string{dir}, "/m", echo); err == nil || !strings.Contains(err.Error(), "chmod") {
+		t.Errorf("Listen in an open directory: %v, %v", s, err)
+	}
+	better := runDir(t)
+	s, err := Listen([]string{dir, better}, "/m", echo)
+	if err != nil || filepath.Dir(s.Path()) != better {
+		t.Fatalf("the second directory was not used: %v, %v", s, err)
+	}
+	s.Close()
+}
+
+func TestLiveMountIsNotReplaced(t *testing.T) {
+	dir := runDir(t)
+	serve(t, dir, "/mnt/t", echo)
+	if s, err := Listen([]string{dir}, "/mnt/t", echo); !errors.Is(err, errLive) {
+		t.Errorf("second Listen: %v, %v", s, err)
+	}
+}
+
+// deadSocket leaves a socket of mountpoint as a killed process would.
+func deadSocket(t *testing.T, dir, mountpoint string) string {
+	t.Helper()
+	if err := makeDir(dir); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(dir, socketName(mountpoint))
+	ln, err := bind(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ln.Close()
+	if _, err := os.Lstat(path); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func TestDeadSockets(t *testing.T) {
+	dir := runDir(t)
+	dead := deadSocket(t, dir, "/mnt/dead")
+	deadSocket(t, dir, "/mnt/again")
+	serve(t, dir, "/mnt/again", echo)
+	if _, err := Dial([]string{dir}, "/mnt/dead"); !errors.Is(err, ErrNone) {
+		t.Errorf("Dial of a dead mount: %v", err)
+	}
+	clients, err := All([]string{dir, filepath.Join(dir, "missing")})
+	if err != nil || len(clients) != 1 {
+		t.Fatalf("All = %d clients, %v; want the live one", len(clients), err)
+	}
+	clients[0].Close()
+	if _, err := os.Lstat(dead); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("dead socket is still there: %v", err)
+	}
+}
+
+// A client that asked for a stop waits for the end of the connection, which
+// must not come before Close.
+func TestWaitEndsWithClose(t *testing.T) {
+	dir := runDir(t)
+	stop := make(chan struct{})
+	s := serve(t, dir, "/mnt/t", func(op string) (any, error) { close(stop); return nil, nil })
+	c, err := Dial([]string{dir}, "/mnt/t")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if err := c.Call(t.Context(), "stop", nil); err != nil {
+		t.Fatal(err)
+	}
+	<-stop
+	early, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := c.Wait(early); !errors.Is(err, context.Canceled) {
+		t.Errorf("Wait with an ended context: %v", err)
+	}
+	if err := c.conn.SetDeadline(time.Time{}); err != nil {
+		t.Fatal(err)
+	}
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		if err := c.Wait(t.Context()); err != nil {
+			t.Errorf("Wait: %v", err)
+		}
+	})
+	s.Close()
+	wg.Wait()
+}
+
+func TestNonsenseEndsTheConnection(t *testing.T) {
+	dir := runDir(t)
+	s := serve(t, dir, "/mnt/t", echo)
+	for _, in := range []string{"hello\n", strings.Repeat("x", maxRequest+1) + "\n", "[1]\n"} {
+		conn, err := net.Dial("unix", s.Path())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := conn.Write([]byte(in)); err != nil && len(in) < 100 {
+			t.Fatal(err)
+		}
+		r := bufio.NewReader(conn)
+		if line, err := r.ReadString('\n'); err == nil && !strings.Contains(line, "error") {
+			t.Errorf("%.20q was answered %q", in, line)
+		}
+		if _, err := r.ReadByte(); err == nil {
+			t.Errorf("%.20q: the connection goes on", in)
+		}
+		conn.Close()
+	}
+}
+
+// More clients than slots must not lock Close up.
+func TestCloseWithManyIdleClients(t *testing.T) {
+	dir := runDir(t)
+	s := serve(t, dir, "/mnt/t", echo)
+	for range maxConns + 4 {
+		conn, err := net.Dial("unix", s.Path())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+	}
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+}
