@@ -50,7 +50,8 @@ type Handler interface {
 	//
 	//	nil, or what was given to Conn.Close   closed by us
 	//	*proto.ProtocolError                   the peer broke the protocol
-	//	*NetError                              the network, or the peer went away
+	//	*NetError                              the network, or the peer went away or is
+	//	                                       silent (it wraps proto.ErrTimeout then)
 	//	ErrClosed, ErrTooMany                  never dialled
 	//
 	// Use errors.As: the errors may be wrapped.
@@ -137,7 +138,7 @@ type Options struct {
 
 	// Logger is for what no Handler is told, such as refused connections. nil: none.
 	Logger *slog.Logger
-	// Trace sees every message read (in) and written. nil: off. It is called on the
-	// goroutine of the connection and must not keep m.
+	// Trace sees every message that comes in or is queued to go out. nil: off. It must
+	// not keep m, and of c it may call Addr and Outgoing only.
 	Trace func(c Conn, in bool, m wire.Message)
 }

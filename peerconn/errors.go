@@ -13,6 +13,13 @@ var (
 	ErrTooMany = errors.New("peerconn: too many connections")
 )
 
+// errBacklog ends a connection whose peer reads so slowly that too much is queued.
+var errBacklog = errors.New("the peer does not read")
+
+// errEnded unwinds the goroutines of a connection whose Close has been called. Nobody
+// is told it.
+var errEnded = errors.New("peerconn: connection has ended")
+
 // A NetError is the end of a connection that neither side's protocol is to blame
 // for: it could not be made, was lost, or the peer closed it (Err is io.EOF then).
 type NetError struct {
