@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"sync"
 )
 
 // Key names the cached data of one torrent: the SHA-256 of its raw info
@@ -49,21 +50,30 @@ func (s Sum) matches(data []byte) bool {
 	}
 }
 
-// matchesStream is matches for a piece of n bytes that does not fit into memory
-// at once: read fills dst with the bytes at off. scratch is what it reads into.
-func (s Sum) matchesStream(n int, scratch []byte, read func(dst []byte, off int) error) (bool, error) {
-	if s.algo != sha1Sum {
-		return false, nil
+// scratch holds the buffers of Check.
+var scratch = sync.Pool{New: func() any { return new([256 << 10]byte) }}
+
+// Check hashes n bytes that need not fit into memory at once: read fills dst
+// with the bytes at off, in order. It returns ErrHash if they are not what sum
+// says, or the first error of read.
+func Check(sum Sum, n int, read func(dst []byte, off int) error) error {
+	if sum.algo != sha1Sum {
+		return ErrHash
 	}
+	b := scratch.Get().(*[256 << 10]byte)
+	defer scratch.Put(b)
 	h := sha1.New()
-	for off := 0; off < n; off += len(scratch) {
-		chunk := scratch[:min(len(scratch), n-off)]
+	for off := 0; off < n; off += len(b) {
+		chunk := b[:min(len(b), n-off)]
 		if err := read(chunk, off); err != nil {
-			return false, err
+			return err
 		}
 		h.Write(chunk)
 	}
-	return [sha1.Size]byte(h.Sum(nil)) == [sha1.Size]byte(s.sum[:sha1.Size]), nil
+	if [sha1.Size]byte(h.Sum(nil)) != [sha1.Size]byte(sum.sum[:sha1.Size]) {
+		return ErrHash
+	}
+	return nil
 }
 
 // Piece is a whole piece whose bytes have been checked against its Sum. Only

@@ -3,7 +3,6 @@ package cache
 import (
 	"errors"
 	"fmt"
-	"sync"
 )
 
 // load is a piece on its way from disk through its hash check, for all who wait
@@ -195,20 +194,11 @@ func (c *Cache) loadPiece(index, size int) (Piece, error) {
 	return Piece{}, err
 }
 
-// scratch holds buffers for checkPiece.
-var scratch = sync.Pool{New: func() any { return new([256 << 10]byte) }}
-
 // checkPiece checks a piece on disk without keeping it.
 func (c *Cache) checkPiece(index, size int) error {
-	b := scratch.Get().(*[256 << 10]byte)
-	defer scratch.Put(b)
-	ok, err := c.cfg.Sum(index).matchesStream(size, b[:], func(dst []byte, off int) error {
+	return Check(c.cfg.Sum(index), size, func(dst []byte, off int) error {
 		return c.cfg.Disk.ReadAt(dst, index, off)
 	})
-	if err == nil && !ok {
-		err = ErrHash
-	}
-	return err
 }
 
 // noteRead remembers that piece index is read. When the one before it was read

@@ -16,12 +16,18 @@ type Torrent struct {
 	sums [][sha1.Size]byte
 }
 
-// NewTorrent makes a torrent of n pieces of pieceLength bytes, the last one of
-// lastLength.
+// NewTorrent makes a torrent of n pieces of pieceLength random bytes, the last
+// one of lastLength.
 func NewTorrent(n, pieceLength, lastLength int) *Torrent {
-	tor := &Torrent{PieceLength: pieceLength, Data: make([]byte, (n-1)*pieceLength+lastLength)}
-	rand.NewChaCha8([32]byte{1: byte(n), 2: byte(lastLength)}).Read(tor.Data)
-	for i := range n {
+	data := make([]byte, (n-1)*pieceLength+lastLength)
+	rand.NewChaCha8([32]byte{1: byte(n), 2: byte(lastLength)}).Read(data)
+	return FromData(pieceLength, data)
+}
+
+// FromData divides data, which is not empty, into pieces.
+func FromData(pieceLength int, data []byte) *Torrent {
+	tor := &Torrent{PieceLength: pieceLength, Data: data}
+	for i := 0; i*pieceLength < len(data); i++ {
 		tor.sums = append(tor.sums, sha1.Sum(tor.Bytes(i)))
 	}
 	return tor
