@@ -1,0 +1,174 @@
+package fetch
+
+import (
+	"errors"
+	"net/netip"
+	"slices"
+
+	"github.com/qqbtfs/qqbtfs/fetch/swarm"
+	"github.com/qqbtfs/qqbtfs/peerconn"
+	"github.com/qqbtfs/qqbtfs/peerconn/extension"
+	"github.com/qqbtfs/qqbtfs/peerconn/proto"
+	"github.com/qqbtfs/qqbtfs/peerconn/wire"
+)
+
+// peer is the handler of one connection: it turns what happens on it into
+// events of the swarm.
+type peer struct {
+	t        *Torrent
+	id       swarm.PeerID
+	addr     netip.AddrPort
+	outgoing bool
+	conn     peerconn.Conn // set before the first event
+	met      bool          // the handshake was done; only the connection's goroutine uses it
+	evs      []swarm.Event // reused by the connection's goroutine
+}
+
+// protoConfig is our side of a connection to addr.
+func (t *Torrent) protoConfig(addr netip.AddrPort) proto.Config {
+	h := wire.Handshake{InfoHash: t.infoHash, PeerID: t.s.peerID}
+	h.Reserved.SetFast()
+	h.Reserved.SetExtended()
+	return proto.Config{
+		Handshake:   h,
+		Extension:   extension.Handshake{V: t.s.cfg.Client, Port: t.s.Port(), YourIP: addr.Addr()},
+		NumPieces:   t.lay.NumPieces(),
+		PieceLength: t.lay.PieceLength,
+		Total:       t.lay.Total,
+	}
+}
+
+// newPeer registers a connection that is about to be made.
+func (t *Torrent) newPeer(addr netip.AddrPort, outgoing bool) *peer {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.closing {
+		return nil
+	}
+	t.lastPeer++
+	p := &peer{t: t, id: t.lastPeer, addr: addr, outgoing: outgoing}
+	t.peers[p.id] = p
+	t.connected.Add(1)
+	return p
+}
+
+func (t *Torrent) dial(addr netip.AddrPort) {
+	p := t.newPeer(addr, true)
+	if p == nil {
+		t.in.post(swarm.DialFailed{Addr: addr})
+		return
+	}
+	c := t.s.driver.Dial(t.ctx, addr, t.protoConfig(addr), p)
+	p.setConn(c)
+}
+
+// admit takes in a connection that a peer made to us.
+func (t *Torrent) admit(addr netip.AddrPort) (proto.Config, peerconn.Handler, error) {
+	p := t.newPeer(addr, false)
+	if p == nil {
+		return proto.Config{}, nil, ErrClosed
+	}
+	return t.protoConfig(addr), p, nil
+}
+
+func (p *peer) setConn(c peerconn.Conn) {
+	p.t.mu.Lock()
+	p.conn = c
+	closing := p.t.closing
+	p.t.mu.Unlock()
+	if closing {
+		c.Close(nil)
+	}
+}
+
+// Events implements peerconn.Handler.
+func (p *peer) Events(c peerconn.Conn, evs []proto.Event) bool {
+	p.evs = p.evs[:0]
+	for _, ev := range evs {
+		p.translate(c, ev)
+	}
+	if len(p.evs) == 0 {
+		return true
+	}
+	return p.t.in.postFrom(c, p.evs)
+}
+
+func (p *peer) post(ev swarm.Event) { p.evs = append(p.evs, ev) }
+
+func (p *peer) translate(c peerconn.Conn, ev proto.Event) {
+	switch ev := ev.(type) {
+	case proto.Block:
+		p.post(swarm.BlockReceived{Peer: p.id, Req: ev.Req})
+	case proto.Rejected:
+		p.post(swarm.BlockRejected{Peer: p.id, Req: ev.Req})
+	case proto.Discarded:
+		p.post(swarm.BlockWasted{Peer: p.id, Req: ev.Req})
+	case proto.Unsolicited:
+		p.post(swarm.BlockWasted{Peer: p.id, Req: ev.Req})
+	case proto.Has:
+		p.post(swarm.PeerHas{Peer: p.id, Piece: ev.Index})
+	case proto.HasSet:
+		p.post(swarm.PeerHasSet{Peer: p.id, Set: ev.Set})
+	case proto.Choked:
+		p.post(swarm.PeerChokes{Peer: p.id, Choke: true})
+	case proto.Unchoked:
+		p.post(swarm.PeerChokes{Peer: p.id, Choke: false})
+	case proto.AllowedFast:
+		p.post(swarm.PeerAllows{Peer: p.id, Piece: ev.Index})
+	case proto.PeerInterested:
+		p.post(swarm.PeerInterested{Peer: p.id, Interested: ev.Interested})
+	case proto.PeerRequest:
+		p.post(swarm.PeerRequests{Peer: p.id, Req: ev.Req})
+	case proto.PeerCancel:
+		p.post(swarm.PeerCancels{Peer: p.id, Req: ev.Req})
+	case proto.ExtHandshaken:
+		p.post(swarm.PeerExtended{Peer: p.id, ReqQ: ev.Ext.ReqQ, Client: ev.Ext.V})
+	case proto.Handshaken:
+		p.handshaken(c, ev.Remote)
+	}
+}
+
+func (p *peer) handshaken(c peerconn.Conn, remote wire.Handshake) {
+	p.met = true
+	p.setConn(c)
+	p.t.log.Debug("connected", "peer", p.addr, "outgoing", p.outgoing, "id", printable(remote.PeerID))
+	p.post(swarm.PeerConnected{
+		Peer: p.id, Addr: p.addr, Outgoing: p.outgoing,
+		Fast: remote.Reserved.HasFast(), Remote: remote.PeerID,
+	})
+}
+
+// printable returns a peer id with dots for what no terminal should see.
+func printable(id [20]byte) string {
+	b := slices.Clone(id[:])
+	for i, c := range b {
+		if c < 0x20 || c > 0x7e {
+			b[i] = '.'
+		}
+	}
+	return string(b)
+}
+
+// Closed implements peerconn.Handler.
+func (p *peer) Closed(c peerconn.Conn, err error) {
+	t := p.t
+	defer t.connected.Done()
+	t.mu.Lock()
+	delete(t.peers, p.id)
+	t.mu.Unlock()
+	var broke *proto.ProtocolError
+	t.log.Debug("disconnected", "peer", p.addr, "why", reason(err))
+	switch {
+	case p.met:
+		t.in.post(swarm.PeerGone{Peer: p.id, Broke: errors.As(err, &broke)})
+	case p.outgoing:
+		t.in.post(swarm.DialFailed{Addr: p.addr, Self: errors.Is(err, proto.ErrSelf)})
+	}
+}
+
+func reason(err error) string {
+	if err == nil {
+		return "closed"
+	}
+	return err.Error()
+}

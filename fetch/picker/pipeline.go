@@ -1,0 +1,111 @@
+package picker
+
+import "time"
+
+const (
+	minDepth     = 2 // blocks always allowed in flight: one on the way, one being sent
+	initialDepth = 4 // blocks asked before anything is known of a source
+	maxDepth     = 512
+
+	// A peer answers in order, so what is queued there is latency for the next
+	// read. slack is how much more than the bandwidth-delay product is kept
+	// queued; it covers the jitter of both ends' schedulers.
+	slack = 60 * time.Millisecond
+
+	rttWindow  = 10 * time.Second // a minimum older than this is forgotten
+	defaultRTT = 50 * time.Millisecond
+)
+
+// pipeline models one source as a link: how fast it delivers, how long an
+// answer takes at best, and so how many blocks to keep in flight there. The
+// rate is sampled at every block from the bytes delivered while it was in
+// flight, as congestion controls based on delivery rate do, so one round trip
+// is enough to know a source.
+type pipeline struct {
+	reqq int // the most that the source queues for us
+
+	rate      float64 // bytes per second; zero: not known yet
+	rtt       time.Duration
+	rttAt     time.Time
+	delivered int64     // bytes in all
+	at        time.Time // of the last delivery
+	inFlight  int       // blocks
+	bytes     int64     // their bytes
+	busySince time.Time // in flight without a pause since
+}
+
+// sample is the state of a pipeline at the moment when a block was asked for.
+type sample struct {
+	at          time.Time
+	delivered   int64
+	deliveredAt time.Time
+}
+
+func (p *pipeline) sent(now time.Time, n int) sample {
+	if p.inFlight == 0 {
+		// Nothing was on the way: the time until now says nothing of the rate.
+		p.at = now
+		p.busySince = now
+	}
+	p.inFlight++
+	p.bytes += int64(n)
+	return sample{at: now, delivered: p.delivered, deliveredAt: p.at}
+}
+
+// gone takes a block of n bytes out of the pipeline that did not arrive.
+func (p *pipeline) gone(n int) {
+	p.inFlight--
+	p.bytes -= int64(n)
+	if p.inFlight < 0 || p.bytes < 0 {
+		panic("BUG: picker: pipeline below zero")
+	}
+}
+
+func (p *pipeline) received(now time.Time, n int, s sample) {
+	p.gone(n)
+	p.delivered += int64(n)
+	p.at = now
+	if took := now.Sub(s.at); p.rtt == 0 || took <= p.rtt || now.Sub(p.rttAt) > rttWindow {
+		p.rtt, p.rttAt = max(took, time.Microsecond), now
+	}
+	span := now.Sub(s.deliveredAt)
+	if span < 100*time.Microsecond {
+		return // a batch read in one go: no time passed to divide by
+	}
+	got := float64(p.delivered-s.delivered) / span.Seconds()
+	switch {
+	case got >= p.rate:
+		p.rate += (got - p.rate) / 2
+	default:
+		p.rate += (got - p.rate) / 16
+	}
+	if p.rate == 0 {
+		p.rate = got
+	}
+}
+
+// depth is how many blocks to keep in flight for work that can wait queue.
+func (p *pipeline) depth(queue time.Duration) int {
+	limit := maxDepth
+	if p.reqq > 0 {
+		limit = min(limit, p.reqq)
+	}
+	if p.rate == 0 {
+		return min(initialDepth, limit)
+	}
+	want := int(p.rate*(p.rtt+queue).Seconds()/BlockSize) + 1
+	return min(max(want, minDepth), limit)
+}
+
+// eta is when a block asked for now would be here.
+func (p *pipeline) eta(now time.Time, n int) time.Time {
+	rtt, rate := p.rtt, p.rate
+	if rtt == 0 {
+		rtt = defaultRTT
+	}
+	if rate == 0 {
+		// Unknown: assume what two blocks a round trip would give.
+		rate = 2 * BlockSize / rtt.Seconds()
+	}
+	return now.Add(rtt + time.Duration(float64(p.bytes+int64(n))/rate*float64(time.Second)))
+}

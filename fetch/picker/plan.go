@@ -1,0 +1,200 @@
+package picker
+
+import "time"
+
+const (
+	// urgentQueue is how much waiting a block that a read waits for may find in
+	// front of it at its source: more is better asked elsewhere or later.
+	urgentQueue = 150 * time.Millisecond
+
+	// scanLimit bounds how many pieces one source's search for the rarest looks
+	// at before it takes any piece that the source has.
+	scanLimit = 2048
+)
+
+// Plan returns the requests to make now. They count as made.
+func (p *Picker) Plan(now time.Time) []Assignment {
+	var out []Assignment
+	out = p.planUrgent(now, out)
+	// While a read waits the queues are kept as short as the links allow.
+	queue := slack
+	if len(p.urgent) > 0 {
+		queue = 0
+	}
+	for _, id := range p.ids {
+		s := p.sources[id]
+		if s.room(queue) <= 0 || !s.open && len(s.allowed) == 0 {
+			continue
+		}
+		if s.dry != p.epoch+1 {
+			out = p.planReadahead(now, s, queue, out)
+			out = p.planBackground(now, s, queue, out)
+		}
+		if s.room(queue) > 0 {
+			if !p.full() {
+				s.dry = p.epoch + 1
+			}
+			out = p.planSeconds(now, s, queue, out)
+		}
+	}
+	return out
+}
+
+// full reports whether pieces are kept from being begun by the bound on bytes,
+// which can change without anything becoming free to ask.
+func (p *Picker) full() bool {
+	return len(p.open) > 0 && 2*(p.openBytes+int64(p.cfg.PieceSize(0))) > p.cfg.MaxOpen
+}
+
+func (p *Picker) planUrgent(now time.Time, out []Assignment) []Assignment {
+	for _, i := range p.demand.Urgent {
+		if p.have.Has(i) {
+			continue
+		}
+		if pc := p.open[i]; pc == nil || pc.free > 0 {
+			out = p.planPiece(now, i, out)
+		}
+		out = p.planLate(now, i, Urgent, out)
+	}
+	return out
+}
+
+// planPiece asks for the free blocks of an urgent piece, each from the source
+// that will deliver it first.
+func (p *Picker) planPiece(now time.Time, i int, out []Assignment) []Assignment {
+	if !p.mayOpen(i, Urgent) {
+		return out
+	}
+	servers := p.servers(i)
+	if len(servers) == 0 {
+		return out
+	}
+	pc := p.openPiece(i)
+	for ; pc.free > 0 && pc.next < len(pc.blocks); pc.next++ {
+		b := &pc.blocks[pc.next]
+		if b.here || b.n > 0 {
+			continue
+		}
+		s := p.soonest(now, servers, pc, pc.next)
+		if s == nil {
+			break
+		}
+		out = append(out, p.ask(now, s, pc, pc.next, Urgent))
+	}
+	return out
+}
+
+// servers returns the sources that answer requests for piece i.
+func (p *Picker) servers(i int) []*source {
+	var list []*source
+	for _, id := range p.ids {
+		if s := p.sources[id]; s.canServe(i) {
+			list = append(list, s)
+		}
+	}
+	return list
+}
+
+// soonest returns the source among servers with room that will deliver block k
+// of pc first, nil when none has room. Sources that were asked already are left
+// out.
+func (p *Picker) soonest(now time.Time, servers []*source, pc *piece, k int) *source {
+	var best *source
+	var at time.Time
+	blk := Block{pc.index, k}
+	n := p.blockSize(blk)
+	for _, s := range servers {
+		if s.room(urgentQueue) <= 0 || pc.barred(s.id) || s.asked(blk) || pc.blocks[k].find(s.id) >= 0 {
+			continue
+		}
+		if eta := s.eta(now, n); best == nil || eta.Before(at) {
+			best, at = s, eta
+		}
+	}
+	return best
+}
+
+// barred reports whether the piece must not be asked of the source.
+func (pc *piece) barred(id SourceID) bool { return pc.only != nil && *pc.only != id }
+
+func (p *Picker) planReadahead(now time.Time, s *source, queue time.Duration, out []Assignment) []Assignment {
+	for _, r := range p.demand.Readahead {
+		for i := p.settled.NextClear(r.First); i >= 0 && i <= r.Last; i = p.settled.NextClear(i + 1) {
+			if s.room(queue) <= 0 {
+				return out
+			}
+			if !s.canServe(i) {
+				continue
+			}
+			if !p.mayOpen(i, Readahead) {
+				return out
+			}
+			out = p.take(now, s, p.openPiece(i), queue, Readahead, out)
+		}
+	}
+	return out
+}
+
+// take asks s for free blocks of pc, in order, while it has room.
+func (p *Picker) take(now time.Time, s *source, pc *piece, queue time.Duration, c Class, out []Assignment) []Assignment {
+	if pc.barred(s.id) {
+		return out
+	}
+	skipped := false
+	for k := pc.next; pc.free > 0 && k < len(pc.blocks) && s.room(queue) > 0; k++ {
+		switch b := &pc.blocks[k]; {
+		case b.here || b.n > 0:
+		case s.asked(Block{pc.index, k}):
+			skipped = true
+		default:
+			out = append(out, p.ask(now, s, pc, k, c))
+		}
+		if !skipped {
+			pc.next = k + 1
+		}
+	}
+	return out
+}
+
+func (p *Picker) planBackground(now time.Time, s *source, queue time.Duration, out []Assignment) []Assignment {
+	// What is begun is finished first, also when nobody wants it any more: its
+	// bytes are spent already.
+	for at := 0; at < len(p.partial) && s.room(queue) > 0; at++ {
+		pc := p.partial[at]
+		if !s.canServe(pc.index) {
+			continue
+		}
+		out = p.take(now, s, pc, queue, Background, out)
+		if pc.free == 0 { // it left the list
+			at--
+		}
+	}
+	for p.demand.Fill && s.room(queue) > 0 {
+		i := p.rarest(s)
+		if i < 0 || !p.mayOpen(i, Background) {
+			break
+		}
+		out = p.take(now, s, p.openPiece(i), queue, Background, out)
+	}
+	return out
+}
+
+// rarest returns the rarest piece not begun that s serves, or -1.
+func (p *Picker) rarest(s *source) int {
+	for at, i := range p.rarity.order {
+		if at == scanLimit {
+			break
+		}
+		if s.canServe(int(i)) {
+			return int(i)
+		}
+	}
+	if len(p.rarity.order) > scanLimit {
+		for i := range s.has.Ones() {
+			if p.rarity.pos[i] >= 0 && s.canServe(i) {
+				return i
+			}
+		}
+	}
+	return -1
+}

@@ -1,0 +1,193 @@
+package fetch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"github.com/qqbtfs/qqbtfs/cache"
+	"github.com/qqbtfs/qqbtfs/fetch/layout"
+	"github.com/qqbtfs/qqbtfs/fetch/readahead"
+)
+
+// Reader reads one file of a torrent, with a read-ahead window of its own. It is
+// safe for concurrent use.
+type Reader struct {
+	t    *Torrent
+	file int
+	size int64
+
+	// Guarded by t.waits.mu.
+	window      readahead.Window
+	first, last int // pieces of the window; empty when last < first
+}
+
+// NewReader returns a reader of a file, by its index in the metainfo. Close it.
+func (t *Torrent) NewReader(file int) *Reader {
+	r := &Reader{t: t, file: file, size: t.lay.Files[file].Length, last: -1}
+	r.window.Max = t.s.cfg.ReadAhead
+	t.waits.mu.Lock()
+	defer t.waits.mu.Unlock()
+	t.waits.readers[r] = struct{}{}
+	return r
+}
+
+// Close gives the reader's window back. Reads under way go on.
+func (r *Reader) Close() error {
+	w := &r.t.waits
+	w.mu.Lock()
+	delete(w.readers, r)
+	w.dirty = w.dirty || r.first <= r.last
+	w.mu.Unlock()
+	r.t.in.ring()
+	return nil
+}
+
+// ReadAt fills p with the file's bytes from off on. It waits for pieces that are
+// not here until they are, ctx ends, the session's ReadTimeout has passed
+// (os.ErrDeadlineExceeded) or the torrent closes (ErrClosed). It returns less
+// than len(p) bytes only with an error, which is io.EOF at the end of the file.
+func (r *Reader) ReadAt(ctx context.Context, p []byte, off int64) (int, error) {
+	if off < 0 {
+		return 0, fmt.Errorf("fetch: read at negative offset %d", off)
+	}
+	n := int(max(min(int64(len(p)), r.size-off), 0))
+	if n > 0 {
+		r.note(off, int64(n))
+		if err := r.read(ctx, p[:n], off); err != nil {
+			return 0, err
+		}
+	}
+	if n < len(p) {
+		return n, io.EOF
+	}
+	return n, nil
+}
+
+// note records a read in the window and tells the torrent when the window moved
+// over a piece's border.
+func (r *Reader) note(off, n int64) {
+	w := &r.t.waits
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	r.window.Read(off, n)
+	from, to := r.window.Wanted()
+	to = min(to, r.size)
+	first, last := 0, -1
+	if from < to {
+		base := r.t.lay.Files[r.file].Offset
+		first = int((base + from) / r.t.lay.PieceLength)
+		last = int((base + to - 1) / r.t.lay.PieceLength)
+	}
+	if first != r.first || last != r.last {
+		r.first, r.last = first, last
+		w.dirty = true
+	}
+}
+
+// read copies from the cache and waits for what it lacks. All missing pieces are
+// asked for before the first is waited for.
+func (r *Reader) read(ctx context.Context, p []byte, off int64) error {
+	t := r.t
+	waiting := map[int]*wait{}
+	defer func() {
+		for i, x := range waiting {
+			t.waits.leave(i, x, t.store.Has(i))
+		}
+		if len(waiting) > 0 {
+			t.in.ring()
+		}
+	}()
+	var spans []layout.Span
+	for span := range t.lay.Spans(r.file, off, int64(len(p))) {
+		if !t.store.Has(span.Piece) && waiting[span.Piece] == nil {
+			waiting[span.Piece] = t.waits.join(span.Piece)
+		}
+		spans = append(spans, span)
+	}
+	t.ringIfDirty()
+	var deadline <-chan time.Time
+	if len(waiting) > 0 && t.s.cfg.ReadTimeout > 0 {
+		timer := time.NewTimer(t.s.cfg.ReadTimeout)
+		defer timer.Stop()
+		deadline = timer.C
+	}
+	for _, span := range spans {
+		if err := r.readSpan(ctx, p[:span.Length], span, waiting, deadline); err != nil {
+			return err
+		}
+		p = p[span.Length:]
+	}
+	return nil
+}
+
+// ringIfDirty wakes the torrent when the demand changed.
+func (t *Torrent) ringIfDirty() {
+	t.waits.mu.Lock()
+	dirty := t.waits.dirty
+	t.waits.mu.Unlock()
+	if dirty {
+		t.in.ring()
+	}
+}
+
+func (r *Reader) readSpan(ctx context.Context, p []byte, span layout.Span, waiting map[int]*wait, deadline <-chan time.Time) error {
+	t := r.t
+	for {
+		err := t.store.ReadAt(p, span.Piece, span.Begin)
+		if !errors.Is(err, cache.ErrMiss) {
+			return err
+		}
+		x := waiting[span.Piece]
+		if x == nil {
+			x = t.waits.join(span.Piece)
+			waiting[span.Piece] = x
+			t.in.ring()
+			continue // it may have come before we joined
+		}
+		if t.waits.justFailed(span.Piece) {
+			return timeout(span.Piece)
+		}
+		select {
+		case <-x.here:
+			// It came; a store that lost it again makes us join anew.
+			t.waits.leave(span.Piece, x, true)
+			delete(waiting, span.Piece)
+		case <-deadline:
+			return r.timedOut(span.Piece)
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-t.waits.closed:
+			return ErrClosed
+		}
+	}
+}
+
+func timeout(piece int) error {
+	return fmt.Errorf("fetch: waiting for piece %d: %w", piece, os.ErrDeadlineExceeded)
+}
+
+// timedOut says what the read waited for.
+func (r *Reader) timedOut(piece int) error {
+	t := r.t
+	t.waits.timedOut(piece)
+	var why string
+	t.ask(func() { why = t.swarm.Why(piece) })
+	t.log.Warn("read timed out", "file", r.path(), "after", t.s.cfg.ReadTimeout, "waiting_for", why)
+	return timeout(piece)
+}
+
+func (r *Reader) path() string {
+	f := r.t.meta.Info.Files[r.file]
+	s := ""
+	for i, c := range f.Path {
+		if i > 0 {
+			s += "/"
+		}
+		s += c
+	}
+	return s
+}

@@ -1,0 +1,194 @@
+// Package fetch owns the goroutines of downloads.
+//
+// A Session listens for peers and holds the torrents. Each Torrent has one
+// goroutine that steps its swarm.Swarm with what happens and carries out what it
+// says; connections, hashing, serving and announces run beside it and only send
+// it events. Readers never touch peers: a Reader waits until its piece is in the
+// cache, and reads the cache.
+//
+// What to do is decided in the pure packages below it (swarm, picker, readahead,
+// layout); what bytes mean to a file system is decided above it.
+package fetch
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"runtime"
+	"sync"
+	"time"
+
+	"github.com/qqbtfs/qqbtfs/fetch/tracker"
+	"github.com/qqbtfs/qqbtfs/peerconn"
+	"github.com/qqbtfs/qqbtfs/peerconn/proto"
+	"github.com/qqbtfs/qqbtfs/peerconn/wire"
+)
+
+// PeerIDPrefix begins every peer id of this program, in Azureus style (BEP 20).
+const PeerIDPrefix = "-QQ0001-"
+
+// Config configures a Session. The zero value is ready for use.
+type Config struct {
+	// Listen has the addresses to accept peers on, as host:port. Empty: none.
+	Listen []string
+	// MaxPeers bounds the peers dialled for one torrent; zero means 80.
+	MaxPeers int
+	// MaxConns bounds the connections of all torrents; zero means 1,000.
+	MaxConns int
+	// ReadTimeout bounds the wait of one read; zero means for ever.
+	ReadTimeout time.Duration
+	// ReadAhead is the largest window of one reader in bytes; zero means 32 MiB.
+	ReadAhead int64
+	// DownloadLimit and UploadLimit are in bytes per second; zero means none.
+	DownloadLimit, UploadLimit int64
+	// Client is our name and version, as told to peers and trackers.
+	Client string
+	// Logger gets what happens; nil means nothing is logged. Connections and
+	// pieces are logged at debug level.
+	Logger *slog.Logger
+	// Trace sees every wire message; nil means off.
+	Trace func(addr netip.AddrPort, in bool, m wire.Message)
+}
+
+// Session runs torrents that share a listening port, limits and hashers.
+type Session struct {
+	cfg      Config
+	log      *slog.Logger
+	peerID   [20]byte
+	driver   *peerconn.Net
+	trackers *tracker.Client
+	hashing  *workers
+	serving  *workers
+
+	mu       sync.Mutex
+	torrents map[[20]byte]*Torrent
+	closed   bool
+}
+
+// ErrClosed is returned by operations on a closed session, torrent or reader.
+var ErrClosed = errors.New("fetch: closed")
+
+// NewSession listens and returns a session without torrents.
+func NewSession(cfg Config) (*Session, error) {
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	if cfg.ReadAhead == 0 {
+		cfg.ReadAhead = 32 << 20
+	}
+	if cfg.Client == "" {
+		cfg.Client = "qqbtfs"
+	}
+	s := &Session{cfg: cfg, log: cfg.Logger, peerID: newPeerID(), torrents: map[[20]byte]*Torrent{}}
+	opt := peerconn.Options{
+		Listen:        cfg.Listen,
+		Accept:        s.accept,
+		MaxConns:      cfg.MaxConns,
+		DownloadLimit: peerconn.NewLimiter(cfg.DownloadLimit),
+		UploadLimit:   peerconn.NewLimiter(cfg.UploadLimit),
+		Logger:        cfg.Logger,
+	}
+	if cfg.Trace != nil {
+		opt.Trace = func(c peerconn.Conn, in bool, m wire.Message) { cfg.Trace(c.Addr(), in, m) }
+	}
+	var err error
+	if s.driver, err = peerconn.NewNet(opt); err != nil {
+		return nil, err
+	}
+	s.trackers = tracker.NewClient(tracker.ClientConfig{UserAgent: cfg.Client, Logger: cfg.Logger})
+	s.hashing = newWorkers(runtime.GOMAXPROCS(0))
+	s.serving = newWorkers(4)
+	return s, nil
+}
+
+func newPeerID() (id [20]byte) {
+	const alphabet = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ-_"
+	n := copy(id[:], PeerIDPrefix)
+	rand.Read(id[n:])
+	for i := n; i < len(id); i++ {
+		id[i] = alphabet[id[i]%64]
+	}
+	return id
+}
+
+// Addrs returns the addresses that the session accepts peers on.
+func (s *Session) Addrs() []netip.AddrPort { return s.driver.ListenAddrs() }
+
+// Port returns the port that peers reach us on, zero when none.
+func (s *Session) Port() uint16 {
+	for _, a := range s.Addrs() {
+		return a.Port()
+	}
+	return 0
+}
+
+// accept decides about an incoming connection.
+func (s *Session) accept(remote wire.Handshake, addr netip.AddrPort) (proto.Config, peerconn.Handler, error) {
+	s.mu.Lock()
+	t := s.torrents[remote.InfoHash]
+	s.mu.Unlock()
+	if t == nil {
+		return proto.Config{}, nil, fmt.Errorf("no torrent with info-hash %x", remote.InfoHash)
+	}
+	return t.admit(addr)
+}
+
+func (s *Session) register(t *Torrent) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.closed:
+		return ErrClosed
+	case s.torrents[t.infoHash] != nil:
+		return fmt.Errorf("torrent %x is there already", t.infoHash)
+	}
+	s.torrents[t.infoHash] = t
+	return nil
+}
+
+func (s *Session) unregister(t *Torrent) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.torrents[t.infoHash] == t {
+		delete(s.torrents, t.infoHash)
+	}
+}
+
+// FailReads ends all waiting reads of all torrents with ErrClosed, now and from
+// now on: the first step of a shutdown.
+func (s *Session) FailReads() {
+	for _, t := range s.all() {
+		t.FailReads()
+	}
+}
+
+func (s *Session) all() []*Torrent {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	list := make([]*Torrent, 0, len(s.torrents))
+	for _, t := range s.torrents {
+		list = append(list, t)
+	}
+	return list
+}
+
+// Close closes all torrents and then everything that they share. ctx bounds
+// the last announces.
+func (s *Session) Close(ctx context.Context) error {
+	s.mu.Lock()
+	s.closed = true
+	s.mu.Unlock()
+	var wg sync.WaitGroup
+	for _, t := range s.all() {
+		wg.Go(func() { t.Close(ctx) })
+	}
+	wg.Wait()
+	err := s.driver.Close()
+	s.trackers.Close()
+	s.hashing.close()
+	s.serving.close()
+	return err
+}

@@ -1,0 +1,104 @@
+package swarm
+
+import (
+	"net/netip"
+	"time"
+)
+
+const (
+	maxKnown    = 3000 // addresses remembered for a torrent
+	firstRetry  = 5 * time.Second
+	longestWait = 10 * time.Minute
+)
+
+// addresses is the book of peers that could be dialled.
+type addresses struct {
+	book  map[netip.AddrPort]*address
+	queue []netip.AddrPort // in the order to try; each address of the book once
+}
+
+type address struct {
+	busy     bool // being dialled, or connected
+	banned   bool
+	useless  bool // a seed, met while we had everything
+	failures int
+	next     time.Time // not to be dialled before
+}
+
+func newAddresses() *addresses { return &addresses{book: map[netip.AddrPort]*address{}} }
+
+// add remembers addr and reports whether it is new.
+func (a *addresses) add(addr netip.AddrPort) bool {
+	if !addr.IsValid() || addr.Port() == 0 || a.book[addr] != nil || len(a.book) >= maxKnown {
+		return false
+	}
+	a.book[addr] = &address{}
+	a.queue = append(a.queue, addr)
+	return true
+}
+
+// next takes the next address to dial.
+func (a *addresses) next(now time.Time) (netip.AddrPort, bool) {
+	for range a.queue {
+		addr := a.queue[0]
+		a.queue = append(a.queue[1:], addr)
+		if e := a.book[addr]; !e.busy && !e.banned && !e.useless && !now.Before(e.next) {
+			e.busy = true
+			return addr, true
+		}
+	}
+	return netip.AddrPort{}, false
+}
+
+// met marks an address as connected.
+func (a *addresses) met(addr netip.AddrPort) {
+	if e := a.book[addr]; e != nil {
+		e.busy = true
+	}
+}
+
+// left frees an address after a failed dial or the end of a connection. A
+// connection that was good for something starts the back-off anew.
+func (a *addresses) left(now time.Time, addr netip.AddrPort, good bool) {
+	e := a.book[addr]
+	if e == nil {
+		return
+	}
+	e.busy = false
+	if good {
+		e.failures = 0
+	}
+	wait := firstRetry << min(e.failures, 8)
+	e.failures++
+	e.next = now.Add(min(wait, longestWait))
+}
+
+// ban forbids an address for good.
+func (a *addresses) ban(addr netip.AddrPort) {
+	a.add(addr)
+	if e := a.book[addr]; e != nil {
+		e.banned = true
+	}
+}
+
+func (a *addresses) banned(addr netip.AddrPort) bool {
+	e := a.book[addr]
+	return e != nil && e.banned
+}
+
+// revive makes seeds worth dialling again: a piece was lost.
+func (a *addresses) revive(now time.Time) {
+	for _, e := range a.book {
+		e.useless = false
+		if e.next.After(now) {
+			e.next = now
+		}
+	}
+}
+
+// useless marks a seed that nothing can be wanted of while everything is had.
+func (a *addresses) useless(addr netip.AddrPort) {
+	if e := a.book[addr]; e != nil {
+		e.useless = true
+	}
+}

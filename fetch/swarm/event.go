@@ -1,0 +1,194 @@
+package swarm
+
+import (
+	"fmt"
+	"net/netip"
+
+	"github.com/qqbtfs/qqbtfs/fetch/picker"
+	"github.com/qqbtfs/qqbtfs/peerconn/bitfield"
+	"github.com/qqbtfs/qqbtfs/peerconn/wire"
+)
+
+// PeerID names a connected peer. It is never used twice.
+type PeerID = picker.SourceID
+
+// Event is something that happened to a torrent. The set is closed.
+type Event interface {
+	fmt.Stringer
+	event()
+}
+
+type (
+	// PeersFound tells addresses of peers and who named them.
+	PeersFound struct {
+		Addrs  []netip.AddrPort
+		Source string
+	}
+	// DialFailed ends a Dial command that made no connection. With Self we met
+	// ourselves there.
+	DialFailed struct {
+		Addr netip.AddrPort
+		Self bool
+	}
+	// PeerConnected tells of a connection whose handshake is done.
+	PeerConnected struct {
+		Peer     PeerID
+		Addr     netip.AddrPort
+		Outgoing bool
+		Fast     bool     // both sides have the fast extension (BEP 6)
+		Remote   [20]byte // its peer id
+	}
+	// PeerExtended tells what the extended handshake said (BEP 10).
+	PeerExtended struct {
+		Peer   PeerID
+		ReqQ   int    // zero: not said
+		Client string // "": not said
+	}
+	// PeerGone tells that a connection ended. Broke is set when the peer broke the
+	// protocol.
+	PeerGone struct {
+		Peer  PeerID
+		Broke bool
+	}
+	// PeerHasSet tells all that a peer has; PeerHas one piece more.
+	PeerHasSet struct {
+		Peer PeerID
+		Set  bitfield.Set
+	}
+	PeerHas struct {
+		Peer  PeerID
+		Piece int
+	}
+	// PeerChokes tells whether the peer answers our requests.
+	PeerChokes struct {
+		Peer  PeerID
+		Choke bool
+	}
+	// PeerAllows tells a piece that the peer serves although it chokes us.
+	PeerAllows struct {
+		Peer  PeerID
+		Piece int
+	}
+	// PeerInterested tells whether the peer wants to be served.
+	PeerInterested struct {
+		Peer       PeerID
+		Interested bool
+	}
+	// PeerRequests and PeerCancels ask us for a block, and no longer.
+	PeerRequests struct {
+		Peer PeerID
+		Req  wire.Request
+	}
+	PeerCancels struct {
+		Peer PeerID
+		Req  wire.Request
+	}
+	// BlockReceived tells that a requested block is in its buffer, BlockRejected
+	// that it will not come.
+	BlockReceived struct {
+		Peer PeerID
+		Req  wire.Request
+	}
+	BlockRejected struct {
+		Peer PeerID
+		Req  wire.Request
+	}
+	// BlockWasted tells of bytes that came and were of no use.
+	BlockWasted struct {
+		Peer PeerID
+		Req  wire.Request
+	}
+	// BlockServed ends a Serve command: the block was written, or not.
+	BlockServed struct {
+		Peer PeerID
+		Req  wire.Request
+		Sent bool
+	}
+	// PieceVerified and PieceFailed end a Verify command. Sums holds a checksum of
+	// each block of a bad piece, and of a good one that failed before.
+	PieceVerified struct {
+		Piece int
+		Sums  []uint64
+	}
+	PieceFailed struct {
+		Piece int
+		Sums  []uint64
+	}
+	// PieceDropped ends a Verify command for a good piece that could not be kept.
+	PieceDropped struct{ Piece int }
+	// PieceLost tells that a piece that was had is gone from the cache.
+	PieceLost struct{ Piece int }
+	// Wanted replaces the demand.
+	Wanted struct{ picker.Demand }
+	// Tick tells only that time has passed.
+	Tick struct{}
+)
+
+func (PeersFound) event()     {}
+func (DialFailed) event()     {}
+func (PeerConnected) event()  {}
+func (PeerExtended) event()   {}
+func (PeerGone) event()       {}
+func (PeerHasSet) event()     {}
+func (PeerHas) event()        {}
+func (PeerChokes) event()     {}
+func (PeerAllows) event()     {}
+func (PeerInterested) event() {}
+func (PeerRequests) event()   {}
+func (PeerCancels) event()    {}
+func (BlockReceived) event()  {}
+func (BlockRejected) event()  {}
+func (BlockWasted) event()    {}
+func (BlockServed) event()    {}
+func (PieceVerified) event()  {}
+func (PieceFailed) event()    {}
+func (PieceDropped) event()   {}
+func (PieceLost) event()      {}
+func (Wanted) event()         {}
+func (Tick) event()           {}
+
+func (e PeersFound) String() string {
+	return fmt.Sprintf("peers-found %d from %s", len(e.Addrs), e.Source)
+}
+func (e DialFailed) String() string { return fmt.Sprintf("dial-failed %v", e.Addr) }
+func (e PeerConnected) String() string {
+	return fmt.Sprintf("peer-connected %d %v out=%t fast=%t", e.Peer, e.Addr, e.Outgoing, e.Fast)
+}
+func (e PeerExtended) String() string {
+	return fmt.Sprintf("peer-extended %d reqq=%d %q", e.Peer, e.ReqQ, e.Client)
+}
+func (e PeerGone) String() string { return fmt.Sprintf("peer-gone %d broke=%t", e.Peer, e.Broke) }
+func (e PeerHasSet) String() string {
+	return fmt.Sprintf("peer-has-set %d %d/%d", e.Peer, e.Set.Count(), e.Set.Len())
+}
+func (e PeerHas) String() string    { return fmt.Sprintf("peer-has %d %d", e.Peer, e.Piece) }
+func (e PeerChokes) String() string { return fmt.Sprintf("peer-chokes %d %t", e.Peer, e.Choke) }
+func (e PeerAllows) String() string { return fmt.Sprintf("peer-allows %d %d", e.Peer, e.Piece) }
+func (e PeerInterested) String() string {
+	return fmt.Sprintf("peer-interested %d %t", e.Peer, e.Interested)
+}
+func (e PeerRequests) String() string {
+	return fmt.Sprintf("peer-requests %d %s", e.Peer, block(e.Req))
+}
+func (e PeerCancels) String() string { return fmt.Sprintf("peer-cancels %d %s", e.Peer, block(e.Req)) }
+func (e BlockReceived) String() string {
+	return fmt.Sprintf("block-received %d %s", e.Peer, block(e.Req))
+}
+func (e BlockRejected) String() string {
+	return fmt.Sprintf("block-rejected %d %s", e.Peer, block(e.Req))
+}
+func (e BlockWasted) String() string { return fmt.Sprintf("block-wasted %d %s", e.Peer, block(e.Req)) }
+func (e BlockServed) String() string {
+	return fmt.Sprintf("block-served %d %s sent=%t", e.Peer, block(e.Req), e.Sent)
+}
+func (e PieceVerified) String() string { return fmt.Sprintf("piece-verified %d", e.Piece) }
+func (e PieceFailed) String() string   { return fmt.Sprintf("piece-failed %d", e.Piece) }
+func (e PieceDropped) String() string  { return fmt.Sprintf("piece-dropped %d", e.Piece) }
+func (e PieceLost) String() string     { return fmt.Sprintf("piece-lost %d", e.Piece) }
+func (e Wanted) String() string {
+	return fmt.Sprintf("wanted urgent=%v readahead=%v fill=%t", e.Urgent, e.Readahead, e.Fill)
+}
+func (Tick) String() string { return "tick" }
+
+// block prints a request as piece+begin:length.
+func block(r wire.Request) string { return fmt.Sprintf("%d+%d:%d", r.Index, r.Begin, r.Length) }

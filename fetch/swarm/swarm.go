@@ -1,0 +1,376 @@
+// Package swarm is the state machine of one torrent: events in, commands out.
+//
+// It knows the peers, what they have and owe, whom to dial, ask, serve, suspect
+// and ban; the picker inside it knows the pieces. It does no I/O and has no
+// clock, goroutine or lock: the torrent's goroutine in package fetch feeds it
+// and carries out what it says, and a simulation can do the same in virtual
+// time. The same events at the same times give the same commands.
+//
+// What it does not do: move bytes. Blocks lie in buffers that it never sees.
+package swarm
+
+import (
+	"fmt"
+	"net/netip"
+	"time"
+
+	"github.com/qqbtfs/qqbtfs/fetch/picker"
+	"github.com/qqbtfs/qqbtfs/peerconn/bitfield"
+	"github.com/qqbtfs/qqbtfs/peerconn/wire"
+)
+
+// Config describes a torrent and how to behave in its swarm.
+type Config struct {
+	Picker picker.Config
+	// Have lists the pieces that are had already.
+	Have bitfield.Set
+	// PeerID is our own, to recognise ourselves.
+	PeerID [20]byte
+	// MaxPeers bounds the connections that are dialled for; zero means 80.
+	MaxPeers int
+	// MaxDials bounds the dials under way; zero means 16.
+	MaxDials int
+	// UploadSlots is how many peers are served at a time; zero means 8, negative
+	// none.
+	UploadSlots int
+}
+
+const (
+	tickEvery   = time.Second
+	fewPeers    = 8                // with fewer connected and nobody to dial, more are looked for
+	findEvery   = 30 * time.Second // but not more often than this
+	snubAfter   = 8 * time.Second  // owing blocks and delivering nothing for so long
+	dropAfter   = 60 * time.Second
+	rotateEvery = 10 * time.Second
+)
+
+// Swarm is the state of one torrent. It is not safe for concurrent use.
+type Swarm struct {
+	cfg   Config
+	now   time.Time
+	pick  *picker.Picker
+	addrs *addresses
+
+	peers  map[PeerID]*peer
+	order  []PeerID // of peers, in order of arrival
+	dials  int
+	banIPs map[netip.Addr]int // bans by address, to see one host returning
+
+	trials    map[int]*trial // pieces whose bytes were bad before
+	gone      map[PeerID]netip.AddrPort
+	slots     slots
+	lastFind  time.Time
+	lastTick  time.Time
+	completed bool
+	dirty     bool // something changed that a plan may answer
+	out       []Command
+
+	stats Stats
+}
+
+// Stats counts what happened, in bytes where nothing else is said.
+type Stats struct {
+	Downloaded   int64 // blocks received that were wanted
+	Uploaded     int64 // blocks served
+	Wasted       int64 // blocks received that were not wanted, or bad
+	HashFailures int   // pieces that did not match their hash
+	Bans         int   // peers
+}
+
+// New returns the swarm of a torrent at now, without peers.
+func New(now time.Time, cfg Config) *Swarm {
+	if cfg.MaxPeers == 0 {
+		cfg.MaxPeers = 80
+	}
+	if cfg.MaxDials == 0 {
+		cfg.MaxDials = 16
+	}
+	if cfg.UploadSlots == 0 {
+		cfg.UploadSlots = 8
+	}
+	s := &Swarm{
+		cfg:      cfg,
+		now:      now,
+		pick:     picker.New(cfg.Picker),
+		addrs:    newAddresses(),
+		peers:    map[PeerID]*peer{},
+		banIPs:   map[netip.Addr]int{},
+		trials:   map[int]*trial{},
+		gone:     map[PeerID]netip.AddrPort{},
+		lastTick: now,
+	}
+	for i := range cfg.Have.Ones() {
+		s.pick.Complete(i)
+	}
+	s.completed = s.complete()
+	return s
+}
+
+func (s *Swarm) complete() bool { return s.pick.Count() == s.cfg.Picker.NumPieces }
+
+// Stats returns the counters.
+func (s *Swarm) Stats() Stats { return s.stats }
+
+// Has reports whether piece i is verified.
+func (s *Swarm) Has(i int) bool { return s.pick.Has(i) }
+
+// Count returns how many pieces are verified.
+func (s *Swarm) Count() int { return s.pick.Count() }
+
+// Step takes in an event that happened at now.
+func (s *Swarm) Step(now time.Time, ev Event) {
+	s.now = now
+	switch ev := ev.(type) {
+	case BlockReceived:
+		s.blockReceived(ev)
+	case BlockRejected:
+		s.pick.Rejected(ev.Peer, blockOf(ev.Req))
+		s.dirty = true
+	case BlockWasted:
+		s.stats.Wasted += int64(ev.Req.Length)
+		s.pick.Rejected(ev.Peer, blockOf(ev.Req))
+	case BlockServed:
+		s.blockServed(ev)
+	case PeerRequests:
+		s.peerRequests(ev)
+	case PeerCancels:
+		s.peerCancels(ev)
+	case PieceVerified:
+		s.pieceVerified(ev)
+	case PieceFailed:
+		s.pieceFailed(ev)
+	case PieceDropped:
+		s.pick.Failed(ev.Piece, nil)
+		s.dirty = true
+	case PieceLost:
+		s.pieceLost(ev.Piece)
+	case Wanted:
+		s.pick.SetDemand(ev.Demand)
+		s.dirty = true
+	case PeersFound:
+		for _, a := range ev.Addrs {
+			s.addrs.add(a)
+		}
+		s.dial()
+	case DialFailed:
+		s.dials--
+		s.addrs.left(now, ev.Addr, false)
+		if ev.Self {
+			s.addrs.ban(ev.Addr)
+		}
+		s.dial()
+	case Tick:
+	default:
+		s.stepPeer(ev)
+	}
+	if now.Sub(s.lastTick) >= tickEvery {
+		s.tick()
+	}
+}
+
+// Ready returns what is to be done now, in order.
+func (s *Swarm) Ready() []Command {
+	if s.dirty {
+		s.dirty = false
+		s.request(s.pick.Plan(s.now))
+	}
+	out := s.out
+	s.out = nil
+	return out
+}
+
+// Deadline returns when a Tick is due at the latest.
+func (s *Swarm) Deadline() time.Time {
+	d := s.lastTick.Add(tickEvery)
+	if late := s.pick.Deadline(s.now); !late.IsZero() && late.Before(d) {
+		d = late
+	}
+	return d
+}
+
+func (s *Swarm) do(c Command) { s.out = append(s.out, c) }
+
+// tick does what is due from time to time.
+func (s *Swarm) tick() {
+	s.lastTick = s.now
+	s.dirty = true
+	for _, id := range s.order {
+		s.watch(s.peers[id])
+	}
+	s.rotate()
+	s.dial()
+	s.findPeers()
+}
+
+// watch looks after one peer: interest, and whether it delivers what it owes.
+func (s *Swarm) watch(p *peer) {
+	s.updateInterest(p)
+	owes, since := s.pick.Owes(p.id)
+	silent := s.now.Sub(since)
+	switch {
+	case owes == 0 || silent < snubAfter:
+	case silent >= dropAfter && p.snubbed:
+		s.do(Disconnect{p.id, "delivers nothing"})
+	case !p.snubbed:
+		p.snubbed = true
+		s.withdraw(s.pick.Release(p.id))
+		s.pick.SetSlow(p.id)
+	}
+	if s.completed && s.pick.IsSeed(p.id) && s.complete() {
+		s.addrs.useless(p.addr)
+		s.do(Disconnect{p.id, "both complete"})
+	}
+}
+
+func (s *Swarm) dial() {
+	for s.dials < s.cfg.MaxDials && len(s.peers)+s.dials < s.cfg.MaxPeers {
+		addr, ok := s.addrs.next(s.now)
+		if !ok {
+			return
+		}
+		s.dials++
+		s.do(Dial{addr})
+	}
+}
+
+func (s *Swarm) findPeers() {
+	if s.complete() || len(s.peers) >= fewPeers || s.now.Sub(s.lastFind) < findEvery {
+		return
+	}
+	s.lastFind = s.now
+	s.do(FindPeers{})
+}
+
+// request turns assignments into one Request a peer.
+func (s *Swarm) request(plan []picker.Assignment) {
+	at := map[PeerID]int{}
+	for _, a := range plan {
+		k, ok := at[a.Source]
+		if !ok {
+			k = len(s.out)
+			at[a.Source] = k
+			s.do(Request{Peer: a.Source})
+		}
+		c := s.out[k].(Request)
+		c.Reqs = append(c.Reqs, s.wire(a.Block))
+		c.Second = append(c.Second, a.Second)
+		s.out[k] = c
+	}
+}
+
+// withdraw takes back requests that peers owe.
+func (s *Swarm) withdraw(list []picker.Assignment) {
+	for _, a := range list {
+		s.do(Withdraw{a.Source, []wire.Request{s.wire(a.Block)}})
+	}
+}
+
+func (s *Swarm) wire(b picker.Block) wire.Request {
+	begin := b.Index * picker.BlockSize
+	return wire.Request{
+		Index:  uint32(b.Piece),
+		Begin:  uint32(begin),
+		Length: uint32(min(picker.BlockSize, s.cfg.Picker.PieceSize(b.Piece)-begin)),
+	}
+}
+
+func blockOf(r wire.Request) picker.Block {
+	return picker.Block{Piece: int(r.Index), Index: int(r.Begin / picker.BlockSize)}
+}
+
+func (s *Swarm) blockReceived(ev BlockReceived) {
+	s.dirty = true
+	r := s.pick.Received(s.now, ev.Peer, blockOf(ev.Req))
+	p := s.peers[ev.Peer]
+	if p != nil {
+		p.snubbed = false
+		p.delivered += int64(ev.Req.Length)
+	}
+	if !r.Wanted {
+		s.stats.Wasted += int64(ev.Req.Length)
+		return
+	}
+	s.stats.Downloaded += int64(ev.Req.Length)
+	s.withdraw(r.Cancel)
+	if r.Second {
+		s.do(Adopt{ev.Peer, ev.Req})
+	}
+	if r.Done {
+		i := int(ev.Req.Index)
+		s.do(Verify{Piece: i, Sums: s.trials[i] != nil})
+	}
+}
+
+func (s *Swarm) pieceVerified(ev PieceVerified) {
+	i := ev.Piece
+	s.acquit(i, ev.Sums)
+	s.withdraw(s.pick.Complete(i))
+	s.dirty = true
+	for _, id := range s.order {
+		if !s.pick.HasPiece(id, i) {
+			s.do(Send{id, wire.Have{Index: uint32(i)}})
+		}
+	}
+	if s.complete() && !s.completed {
+		s.completed = true
+		s.do(Completed{})
+	}
+}
+
+func (s *Swarm) pieceLost(i int) {
+	s.pick.Lost(i)
+	s.dirty = true
+	s.addrs.revive(s.now)
+	for _, id := range s.order {
+		s.updateInterest(s.peers[id])
+	}
+	s.dial()
+	s.findPeers()
+}
+
+// Why says in words what piece i waits for.
+func (s *Swarm) Why(i int) string {
+	switch have, all := s.pick.Availability(i), len(s.peers); {
+	case s.pick.Has(i):
+		return fmt.Sprintf("piece %d: here", i)
+	case all == 0:
+		return fmt.Sprintf("piece %d: no peer connected, %d known", i, len(s.addrs.book))
+	case have == 0:
+		return fmt.Sprintf("piece %d: none of %s has it", i, count(all, "peer"))
+	default:
+		return fmt.Sprintf("piece %d: %s", i, s.holders(i, have))
+	}
+}
+
+func (s *Swarm) holders(i, have int) string {
+	choke, snubbed := 0, 0
+	for _, id := range s.order {
+		if p := s.peers[id]; s.pick.HasPiece(id, i) {
+			if p.chokesUs {
+				choke++
+			} else if p.snubbed {
+				snubbed++
+			}
+		}
+	}
+	who := fmt.Sprintf("%s %s it", count(have, "peer"), verb(have, "has", "have"))
+	switch {
+	case choke == have && have == 1:
+		return who + ", it chokes us"
+	case choke == have:
+		return who + ", all choke us"
+	case choke+snubbed == have:
+		return who + ", none of them delivers"
+	default:
+		return who + ", asked " + verb(have-choke, "it", fmt.Sprint(have-choke))
+	}
+}
+
+func count(n int, what string) string { return fmt.Sprintf("%d %s%s", n, what, verb(n, "", "s")) }
+
+func verb(n int, one, many string) string {
+	if n == 1 {
+		return one
+	}
+	return many
+}

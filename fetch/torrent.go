@@ -1,0 +1,317 @@
+package fetch
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/qqbtfs/qqbtfs/cache"
+	"github.com/qqbtfs/qqbtfs/fetch/layout"
+	"github.com/qqbtfs/qqbtfs/fetch/metainfo"
+	"github.com/qqbtfs/qqbtfs/fetch/picker"
+	"github.com/qqbtfs/qqbtfs/fetch/swarm"
+	"github.com/qqbtfs/qqbtfs/fetch/tracker"
+	"github.com/qqbtfs/qqbtfs/peerconn"
+	"github.com/qqbtfs/qqbtfs/peerconn/bitfield"
+)
+
+// TorrentConfig describes a torrent to Add.
+type TorrentConfig struct {
+	Meta *metainfo.MetaInfo
+	// Store keeps the pieces. It stays the caller's to close, after the torrent.
+	Store cache.Store
+	// Pool is where buffers for pieces come from; nil means one of its own.
+	Pool *cache.Pool
+	// Fill completes the torrent in the background.
+	Fill bool
+	// Peers are connected to directly.
+	Peers []netip.AddrPort
+	// Quiet announces to no tracker.
+	Quiet bool
+}
+
+// Torrent is one torrent of a session. Its methods are safe for concurrent use.
+type Torrent struct {
+	s        *Session
+	cfg      TorrentConfig
+	log      *slog.Logger
+	meta     *metainfo.MetaInfo
+	infoHash [20]byte
+	lay      *layout.Layout
+	store    cache.Store
+	pool     *cache.Pool
+	announce *tracker.Announcer
+	in       *inbox
+	waits    waits
+
+	ctx       context.Context // ends when the torrent closes
+	cancel    context.CancelFunc
+	connected sync.WaitGroup // connections, until their Closed
+	jobs      sync.WaitGroup // hashing and serving under way
+	done      chan struct{}  // the loop has ended
+	complete  chan struct{}  // closed once every piece is here
+	closeOnce sync.Once
+
+	// Counters for the announcer, which must not wait for the loop.
+	uploaded, downloaded atomic.Int64
+
+	mu       sync.Mutex // guards these
+	closing  bool
+	lastPeer swarm.PeerID
+	peers    map[swarm.PeerID]*peer
+
+	// Only the loop's goroutine uses these.
+	swarm   *swarm.Swarm
+	conns   map[swarm.PeerID]*peer
+	buffers map[int]*cache.Buffer // of pieces begun
+	scratch map[scratchKey][]byte // of second copies
+	rates   rates
+	events  []swarm.Event
+}
+
+// Add starts a torrent.
+func (s *Session) Add(cfg TorrentConfig) (*Torrent, error) {
+	m := cfg.Meta
+	t := &Torrent{
+		s: s, cfg: cfg, meta: m, infoHash: m.HashV1(), lay: Layout(m), store: cfg.Store, pool: cfg.Pool,
+		log:      s.log.With("torrent", m.Info.Name),
+		in:       newInbox(),
+		done:     make(chan struct{}),
+		complete: make(chan struct{}),
+		peers:    map[swarm.PeerID]*peer{},
+		conns:    map[swarm.PeerID]*peer{},
+		buffers:  map[int]*cache.Buffer{},
+		scratch:  map[scratchKey][]byte{},
+	}
+	t.waits.init()
+	if t.pool == nil {
+		t.pool = NewPool(t.lay)
+	}
+	t.ctx, t.cancel = context.WithCancel(context.Background())
+	have := bitfield.New(t.lay.NumPieces())
+	for i := range t.store.Pieces() {
+		have.Add(i)
+	}
+	t.swarm = swarm.New(time.Now(), swarm.Config{
+		Picker:   picker.Config{NumPieces: t.lay.NumPieces(), PieceSize: t.lay.PieceSize, Seed: rand.Uint64()},
+		Have:     have,
+		PeerID:   s.peerID,
+		MaxPeers: s.cfg.MaxPeers,
+	})
+	if have.All() {
+		close(t.complete)
+	}
+	t.announce = t.newAnnouncer()
+	if err := s.register(t); err != nil {
+		return nil, err
+	}
+	t.in.post(swarm.PeersFound{Addrs: cfg.Peers, Source: "command line"})
+	t.waits.dirty = true
+	go t.run()
+	t.announce.Start()
+	return t, nil
+}
+
+// Layout returns the layout of a torrent's content.
+func Layout(m *metainfo.MetaInfo) *layout.Layout {
+	files := make([]layout.Extent, len(m.Info.Files))
+	for i, f := range m.Info.Files {
+		files[i] = layout.Extent{Offset: f.Offset, Length: f.Length}
+	}
+	return layout.New(m.Info.PieceLength, m.Info.Total, files)
+}
+
+// Geometry returns what a store must know of a torrent.
+func Geometry(m *metainfo.MetaInfo) cache.Geometry {
+	return cache.Geometry{
+		Key:       cache.KeyOf(m.InfoRaw),
+		NumPieces: m.NumPieces(),
+		PieceSize: Layout(m).PieceSize,
+		Sum:       func(i int) cache.Sum { return cache.SHA1(m.PieceHash(i)) },
+	}
+}
+
+// NewPool returns a pool of buffers for the pieces of a torrent.
+func NewPool(l *layout.Layout) *cache.Pool {
+	size := l.PieceSize(0)
+	return cache.NewPool(size, max(2, (16<<20)/size))
+}
+
+func (t *Torrent) newAnnouncer() *tracker.Announcer {
+	tiers := t.meta.Trackers
+	if t.cfg.Quiet {
+		tiers = nil
+	}
+	return tracker.NewAnnouncer(tracker.AnnouncerConfig{
+		Client:   t.s.trackers,
+		Tiers:    tiers,
+		Private:  t.meta.Info.Private,
+		Snapshot: t.snapshot,
+		OnPeers: func(addrs []netip.AddrPort, source string) {
+			t.in.post(swarm.PeersFound{Addrs: addrs, Source: source})
+		},
+		Logger: t.log,
+	})
+}
+
+// snapshot is what trackers are told.
+func (t *Torrent) snapshot() tracker.Request {
+	left := t.lay.Total - t.store.Stats().Bytes
+	return tracker.Request{
+		InfoHash: t.infoHash, PeerID: t.s.peerID, Port: t.s.Port(),
+		Uploaded: t.uploaded.Load(), Downloaded: t.downloaded.Load(), Left: max(left, 0),
+	}
+}
+
+// Done returns a channel that is closed once every piece is here.
+func (t *Torrent) Done() <-chan struct{} { return t.complete }
+
+// Meta returns the torrent's metainfo.
+func (t *Torrent) Meta() *metainfo.MetaInfo { return t.meta }
+
+// AddPeers tells addresses of peers.
+func (t *Torrent) AddPeers(addrs []netip.AddrPort, source string) {
+	t.in.post(swarm.PeersFound{Addrs: addrs, Source: source})
+}
+
+// Lost tells that a piece is gone from the store: its Config.OnLost.
+func (t *Torrent) Lost(index int, err error) {
+	t.log.Warn("piece lost from the cache, fetching it again", "piece", index, "err", err)
+	t.in.post(swarm.PieceLost{Piece: index})
+}
+
+// LocalBytes returns how many bytes of a file are here.
+func (t *Torrent) LocalBytes(file int) int64 {
+	first, last := t.lay.FilePieces(file)
+	ext := t.lay.Files[file]
+	var n int64
+	for i := first; i <= last; i++ {
+		if t.store.Has(i) {
+			from := t.lay.PieceOffset(i)
+			to := from + int64(t.lay.PieceSize(i))
+			n += min(to, ext.End()) - max(from, ext.Offset)
+		}
+	}
+	return n
+}
+
+// FilePieces returns how many pieces hold bytes of a file, and how many of them
+// are here.
+func (t *Torrent) FilePieces(file int) (all, have int) {
+	first, last := t.lay.FilePieces(file)
+	for i := first; i <= last; i++ {
+		if t.store.Has(i) {
+			have++
+		}
+	}
+	return last - first + 1, have
+}
+
+// FailReads ends all waiting reads with ErrClosed, now and from now on.
+func (t *Torrent) FailReads() { t.waits.close() }
+
+// Close leaves the swarm: reads fail, trackers are told within ctx, connections
+// are closed and the hashers drained. The store is left open.
+func (t *Torrent) Close(ctx context.Context) error {
+	t.closeOnce.Do(func() {
+		t.FailReads()
+		t.mu.Lock()
+		t.closing = true
+		conns := make([]peerconn.Conn, 0, len(t.peers))
+		for _, p := range t.peers {
+			if p.conn != nil {
+				conns = append(conns, p.conn)
+			}
+		}
+		t.mu.Unlock()
+		t.cancel()
+		for _, c := range conns {
+			c.Close(nil)
+		}
+		t.announce.Stop(ctx)
+		t.connected.Wait()
+		<-t.done
+		t.jobs.Wait()
+		t.releaseBuffers()
+		t.s.unregister(t)
+	})
+	return nil
+}
+
+func (t *Torrent) releaseBuffers() {
+	for i, b := range t.buffers {
+		b.Release()
+		delete(t.buffers, i)
+	}
+}
+
+// run is the torrent's goroutine.
+func (t *Torrent) run() {
+	defer close(t.done)
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-t.ctx.Done():
+			return
+		case <-t.in.wake:
+		case <-timer.C:
+			t.swarm.Step(time.Now(), swarm.Tick{})
+			t.measure(time.Now())
+		}
+		t.turn()
+		timer.Reset(time.Until(t.swarm.Deadline()))
+	}
+}
+
+// turn handles what has come in.
+func (t *Torrent) turn() {
+	events, calls, paused := t.in.take(t.events)
+	for _, c := range paused {
+		c.Resume()
+	}
+	now := time.Now()
+	if demand, changed := t.waits.demand(now, t); changed {
+		t.swarm.Step(now, swarm.Wanted{Demand: demand})
+	}
+	for _, ev := range events {
+		t.before(ev)
+		t.swarm.Step(now, ev)
+	}
+	t.perform()
+	for _, ev := range events {
+		t.after(ev)
+	}
+	clear(events)
+	t.events = events[:0]
+	st := t.swarm.Stats()
+	t.uploaded.Store(st.Uploaded)
+	t.downloaded.Store(st.Downloaded)
+	for _, f := range calls {
+		f()
+	}
+}
+
+// ask runs f on the torrent's goroutine and waits for it. It answers false when
+// the torrent has ended.
+func (t *Torrent) ask(f func()) bool {
+	ran := make(chan struct{})
+	t.in.call(func() { f(); close(ran) })
+	select {
+	case <-ran:
+		return true
+	case <-t.done:
+		return false
+	}
+}
+
+// progress prints how much is here, as in 74 / 79 (93.7%).
+func (t *Torrent) progress() string {
+	n, all := t.swarm.Count(), t.lay.NumPieces()
+	return fmt.Sprintf("%d / %d (%.1f%%)", n, all, 100*float64(n)/float64(all))
+}

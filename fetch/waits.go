@@ -1,0 +1,163 @@
+package fetch
+
+import (
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/qqbtfs/qqbtfs/fetch/picker"
+)
+
+const (
+	// linger is how long the demand of a read that ended without its piece stays.
+	linger = 5 * time.Second
+	// failedFor is how long reads of a piece that has just timed out fail at once:
+	// the kernel asks again, for the page alone, when a read-ahead has failed.
+	failedFor = time.Second
+)
+
+// waits is who waits for which pieces: readers put themselves in, hashers wake
+// them, and the torrent's loop makes the demand of it. The demand is computed
+// anew from all that is here whenever anything changed, so that no reader who
+// comes or goes can leave a trace.
+type waits struct {
+	mu      sync.Mutex
+	closed  chan struct{} // closed when reads fail from now on
+	dirty   bool          // the demand changed
+	seq     uint64
+	pieces  map[int]*wait
+	ended   map[int]time.Time // pieces whose readers left without them
+	failed  map[int]time.Time // pieces that timed out
+	readers map[*Reader]struct{}
+}
+
+// wait is the readers that wait for one piece.
+type wait struct {
+	n     int
+	seq   uint64 // order of arrival
+	since time.Time
+	here  chan struct{} // closed when the piece has come
+}
+
+func (w *waits) init() {
+	w.closed = make(chan struct{})
+	w.pieces = map[int]*wait{}
+	w.ended = map[int]time.Time{}
+	w.failed = map[int]time.Time{}
+	w.readers = map[*Reader]struct{}{}
+}
+
+func (w *waits) close() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	select {
+	case <-w.closed:
+	default:
+		close(w.closed)
+	}
+}
+
+// join adds a reader to those who wait for piece i.
+func (w *waits) join(i int) *wait {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	x := w.pieces[i]
+	if x == nil {
+		w.seq++
+		x = &wait{seq: w.seq, since: time.Now(), here: make(chan struct{})}
+		w.pieces[i] = x
+		w.dirty = true
+	}
+	x.n++
+	return x
+}
+
+// leave takes a reader out. Without the piece its demand lingers a while.
+func (w *waits) leave(i int, x *wait, got bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	x.n--
+	if x.n > 0 || w.pieces[i] != x {
+		return
+	}
+	delete(w.pieces, i)
+	w.dirty = true
+	if !got {
+		w.ended[i] = time.Now()
+	}
+}
+
+// arrived wakes the readers of piece i.
+func (w *waits) arrived(i int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	delete(w.ended, i)
+	delete(w.failed, i)
+	if x := w.pieces[i]; x != nil {
+		close(x.here)
+		delete(w.pieces, i)
+		w.dirty = true
+	}
+}
+
+// timedOut records that the wait for piece i ended; justFailed asks for it.
+func (w *waits) timedOut(i int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.failed[i] = time.Now()
+}
+
+func (w *waits) justFailed(i int) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	at, ok := w.failed[i]
+	if ok && time.Since(at) > failedFor {
+		delete(w.failed, i)
+		ok = false
+	}
+	return ok
+}
+
+// demand returns what is wanted now, and whether that has changed.
+func (w *waits) demand(now time.Time, t *Torrent) (picker.Demand, bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for i, at := range w.ended {
+		if now.Sub(at) > linger {
+			delete(w.ended, i)
+			w.dirty = true
+		}
+	}
+	if !w.dirty {
+		return picker.Demand{}, false
+	}
+	w.dirty = false
+	d := picker.Demand{Fill: t.cfg.Fill}
+	d.Urgent = slices.SortedFunc(maps.Keys(w.pieces), func(a, b int) int {
+		return int(w.pieces[a].seq) - int(w.pieces[b].seq)
+	})
+	for r := range w.readers {
+		if r.first <= r.last {
+			d.Readahead = append(d.Readahead, picker.Range{First: r.first, Last: r.last})
+		}
+	}
+	slices.SortFunc(d.Readahead, func(a, b picker.Range) int { return a.First - b.First })
+	for _, i := range slices.Sorted(maps.Keys(w.ended)) {
+		d.Readahead = append(d.Readahead, picker.Range{First: i, Last: i})
+	}
+	return d, true
+}
+
+// waiting returns the pieces that readers wait for, longest first, with since when.
+func (w *waits) waiting() (pieces []int, since []time.Time) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	pieces = slices.SortedFunc(maps.Keys(w.pieces), func(a, b int) int {
+		return int(w.pieces[a].seq) - int(w.pieces[b].seq)
+	})
+	for _, i := range pieces {
+		since = append(since, w.pieces[i].since)
+	}
+	return pieces, since
+}
