@@ -48,7 +48,7 @@ func (o *Output) Buffers(v [][]byte) [][]byte {
 func (o *Output) Pieces() []SentPiece { return o.sent }
 
 // keepOutput is how much memory an empty Output may hold on to, in bytes.
-const keepOutput = 4 << 10
+const keepOutput = 8 << 10
 
 // Reset empties o. It keeps a little memory for the next time and lets go of all
 // data of pieces.
