@@ -1,0 +1,55 @@
+# The only door: `make` prints what there is.
+
+GO      ?= go
+BIN     := bin/qqbtfs
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+# The whole suite, real clients included, has to fit in this.
+TIMEOUT ?= 14m
+FUZZTIME ?= 20s
+
+.PHONY: help build demo test unit race e2e bench fuzz soak lint darwin deps deps-test deps-bench clean
+
+help: ## print this list
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' Makefile
+
+build: ## build bin/qqbtfs
+	$(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o $(BIN) ./cmd/qqbtfs
+
+demo: deps build ## make content, seed it, mount it, copy out of the incomplete mount, compare
+	@.ci/demo $(BIN)
+
+test: deps-test build lint race e2e ## everything: unit, scenarios, fuzz seeds, mounts, real clients
+
+unit: ## the tests that need no other client
+	$(GO) test -timeout $(TIMEOUT) $$($(GO) list ./... | grep -v /e2e)
+
+race: ## the same under the race detector
+	$(GO) test -race -timeout $(TIMEOUT) $$($(GO) list ./... | grep -v /e2e)
+
+e2e: build ## end to end, against the clients that are installed
+	QQBTFS_BIN=$(abspath $(BIN)) $(GO) test -count=1 -timeout $(TIMEOUT) ./cmd/qqbtfs/e2e/...
+
+bench: deps-bench build ## measure against btfs and aria2 where they are installed, print a table
+	$(GO) run ./cmd/qqbtfs/bench -bin $(abspath $(BIN))
+
+fuzz: ## run every fuzz target for FUZZTIME (20s)
+	@.ci/fuzz $(FUZZTIME)
+
+lint: darwin ## gofmt, vet, and that the other platform compiles
+	@test -z "$$(gofmt -l .)" || { gofmt -l .; echo 'gofmt would change these files'; exit 1; }
+	$(GO) vet ./...
+
+darwin:
+	GOOS=darwin $(GO) build -o /dev/null ./cmd/qqbtfs
+
+deps: ## install what mounting needs (fuse3)
+	@.ci/deps run
+
+deps-test:
+	@.ci/deps run test
+
+deps-bench:
+	@.ci/deps run test bench
+
+clean: ## remove what was built
+	rm -rf bin
