@@ -2,6 +2,7 @@ package cache_test
 
 import (
 	"context"
+	"fmt"
 	"testing"
 
 	"github.com/qqbtfs/qqbtfs/cache"
@@ -58,23 +59,32 @@ func BenchmarkReadHot(b *testing.B) {
 
 // BenchmarkReadCold reads all in sequence, the first time after an open.
 func BenchmarkReadCold(b *testing.B) {
-	tor := benchTorrent
-	disk := memstore.New(tor.Geometry())
-	for i := range tor.NumPieces() {
-		if err := disk.Put(context.Background(), tor.Piece(b, nil, i)); err != nil {
-			b.Fatal(err)
-		}
-	}
-	dst := make([]byte, readSize)
-	b.SetBytes(int64(len(tor.Data)))
-	for b.Loop() {
-		c := cache.New(cache.Config{Geometry: tor.Geometry(), Disk: unclosed{disk}})
-		for off := 0; off < len(tor.Data); off += readSize {
-			if err := c.ReadAt(dst, off/tor.PieceLength, off%tor.PieceLength); err != nil {
+	for _, size := range []int{16 << 10, 256 << 10, 4 << 20, 32 << 20} {
+		tor := cachetest.FromData(size, benchTorrent.Data)
+		disk := memstore.New(tor.Geometry())
+		for i := range tor.NumPieces() {
+			if err := disk.Put(context.Background(), tor.Piece(b, nil, i)); err != nil {
 				b.Fatal(err)
 			}
 		}
-		if err := c.Close(); err != nil {
+		b.Run(fmt.Sprintf("piece=%dKiB", size>>10), func(b *testing.B) {
+			pool := cache.NewPool(size, (64<<20)/size)
+			b.SetBytes(int64(len(tor.Data)))
+			for b.Loop() {
+				c := cache.New(cache.Config{Geometry: tor.Geometry(), Disk: unclosed{disk}, Pool: pool})
+				readAll(b, c, tor)
+				if err := c.Close(); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+func readAll(b *testing.B, c *cache.Cache, tor *cachetest.Torrent) {
+	dst := make([]byte, min(readSize, tor.PieceLength))
+	for off := 0; off < len(tor.Data); off += len(dst) {
+		if err := c.ReadAt(dst, off/tor.PieceLength, off%tor.PieceLength); err != nil {
 			b.Fatal(err)
 		}
 	}

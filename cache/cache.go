@@ -92,6 +92,7 @@ type Cache struct {
 	wake     chan struct{}
 	deletes  []deletion
 	failing  error     // of the last write; nil means that the disk takes pieces
+	stuck    bool      // the last write stored nothing
 	failures int       // failed writes so far
 	retryAt  time.Time // when to try again while failing
 	force    bool      // try now

@@ -3,6 +3,7 @@ package cache
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 )
 
@@ -60,7 +61,7 @@ func (c *Cache) tryPut(p Piece, a *after) (ok bool, err error) {
 	}
 	n := p.memory()
 	room := c.makeRoom(n, a)
-	if !room && c.failing != nil {
+	if !room && c.stuck {
 		c.dropOldest(n, a)
 		room = c.used+n <= c.cfg.RAM
 	}
@@ -244,7 +245,7 @@ func (c *Cache) writeBatch() {
 			c.markClean(r)
 		}
 	}
-	c.settle(err)
+	c.settle(err, slices.Contains(stored, true))
 	c.broadcast()
 }
 
@@ -267,8 +268,11 @@ func (c *Cache) takeBatch() (batch []*resident, size int64) {
 	return batch, size
 }
 
-// settle notes how a write ended. c.mu is held.
-func (c *Cache) settle(err error) {
+// settle notes how a write ended. One that stored some pieces is followed by the
+// next at once, so that a single piece that the disk refuses does not hold up the
+// others. c.mu is held.
+func (c *Cache) settle(err error, progress bool) {
+	c.stuck = err != nil && !progress
 	switch {
 	case err == nil && c.failing != nil:
 		c.failing = nil
@@ -280,6 +284,9 @@ func (c *Cache) settle(err error) {
 		c.failing = err
 		c.failures++
 		c.stats.WriteErrs++
-		c.retryAt = time.Now().Add(retryEvery)
+		c.retryAt = time.Now()
+		if c.stuck {
+			c.retryAt = c.retryAt.Add(retryEvery)
+		}
 	}
 }

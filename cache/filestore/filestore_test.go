@@ -35,11 +35,11 @@ func TestConformance(t *testing.T) {
 	}
 }
 
-// many divides total into up to 97 files, some of them empty, in directories.
+// many divides total into up to 21 files, some of them empty, in directories.
 func many(total int64) (files []filestore.File) {
 	for i := 0; total > 0; i++ {
-		n := min(total, int64(i*i*13%5000))
-		if i == 96 {
+		n := min(total, int64(i*i*131%5000))
+		if i == 20 {
 			n = total
 		}
 		total -= n
@@ -349,7 +349,7 @@ func TestFileDescriptors(t *testing.T) {
 		}
 		return len(es)
 	}
-	tor := cachetest.NewTorrent(5, 100, 100)
+	tor := cachetest.NewTorrent(5, 40, 40)
 	var files []filestore.File
 	for i := range len(tor.Data) {
 		files = append(files, filestore.File{Path: []string{fmt.Sprint(i)}, Length: 1})
