@@ -4,8 +4,12 @@ import (
 	"bytes"
 	"compress/gzip"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
+	"log"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -136,7 +140,7 @@ func TestHTTPAnswers(t *testing.T) {
 		err     string // "" for success
 	}{
 		{"gzip", zipped([]byte(onePeer)), ""},
-		{"gzip bomb", zipped(bytes.Repeat([]byte{0}, 16<<20)), "more than 2097152 bytes"},
+		{"gzip bomb", zipped(bytes.Repeat([]byte{0}, 4<<20)), "more than 2097152 bytes"},
 		{"large body", answer(big), "more than 2097152 bytes"},
 		{"broken gzip", func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Encoding", "gzip")
@@ -342,5 +346,26 @@ func TestUnusableURLs(t *testing.T) {
 		if !errors.As(err, &refused) || strings.Contains(err.Error(), "secret0123456789") {
 			t.Errorf("%q: %v", u, err)
 		}
+	}
+}
+
+// A certificate that nobody vouches for is refused.
+func TestHTTPSIsValidated(t *testing.T) {
+	srv := httptest.NewUnstartedServer(answer(onePeer))
+	srv.Config.ErrorLog = log.New(io.Discard, "", 0)
+	srv.StartTLS()
+	defer srv.Close()
+	roots := x509.NewCertPool()
+	roots.AddCert(srv.Certificate())
+	for _, c := range []struct {
+		tls *tls.Config
+		ok  bool
+	}{{nil, false}, {&tls.Config{RootCAs: roots}, true}} {
+		client := NewClient(ClientConfig{TLS: c.tls})
+		_, err := client.Announce(t.Context(), srv.URL+"/announce", testRequest())
+		if (err == nil) != c.ok {
+			t.Errorf("TLS config %v: %v", c.tls != nil, err)
+		}
+		client.Close()
 	}
 }

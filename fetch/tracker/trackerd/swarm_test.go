@@ -1,6 +1,7 @@
 package trackerd
 
 import (
+	"bytes"
 	"net/netip"
 	"testing"
 	"time"
@@ -54,7 +55,8 @@ func FuzzAnswerUDP(f *testing.F) {
 	f.Add(make([]byte, 98), true)
 	f.Add([]byte{0, 0, 4, 0x17, 0x27, 0x10, 0x19, 0x80, 0, 0, 0, 0, 1, 2, 3, 4}, false)
 	f.Add([]byte("short"), true)
-	f.Fuzz(func(t *testing.T, b []byte, valid bool) {
+	f.Fuzz(func(t *testing.T, in []byte, valid bool) {
+		b := bytes.Clone(in) // else the id gets into the corpus
 		now, from := time.Unix(5000, 0), netip.MustParseAddrPort("127.0.0.1:1000")
 		if valid && len(b) >= 16 {
 			id := s.connID(now, from)
