@@ -1,0 +1,52 @@
+package fs
+
+import (
+	"context"
+	"time"
+)
+
+// Torrent is what a mount shows. Implementations must be comparable (a pointer)
+// and safe for concurrent use; what Name, Dir, Files and ModTime say never changes.
+type Torrent interface {
+	// Name is the file's name (single-file) or the directory's (multi-file).
+	Name() string
+	// Dir reports whether the torrent is a directory of files.
+	Dir() bool
+	// Files lists the files in info order, without padding files. A single-file
+	// torrent has exactly one. The other methods take an index into it.
+	Files() []File
+	// ModTime is the torrent's creation date; zero means unknown.
+	ModTime() time.Time
+	// Open makes a handle for reading one file.
+	Open(file int) (Handle, error)
+	// LocalBytes is how many bytes of the file are in the cache. It is called for
+	// every entry of a listing, so it must be cheap and must not block.
+	LocalBytes(file int) int64
+	// Xattrs are the extended attributes of a file, or of the torrent for file -1.
+	// The keys come without the "user.qqbtfs." in front.
+	Xattrs(file int) map[string]string
+}
+
+// File is one file or symbolic link of a torrent.
+type File struct {
+	// Path holds the components below the torrent's directory. They must be valid
+	// file names; Mount refuses a torrent with any other.
+	Path []string
+	// Length is in bytes.
+	Length int64
+	// Exec makes the file r-xr-xr-x (BEP 47, attr "x").
+	Exec bool
+	// Symlink, if not empty, makes this a symbolic link (BEP 47, attr "l") to that
+	// path below the torrent's directory. It must not climb out of it.
+	Symlink []string
+}
+
+// Handle is one open file.
+type Handle interface {
+	// ReadAt fills p from off or returns an error; it is short only at the end of
+	// the file. It is called concurrently, and never past the file's length. p is
+	// valid only until it returns. It must return soon after ctx is done.
+	ReadAt(ctx context.Context, p []byte, off int64) (int, error)
+	// Close is called once, after the last ReadAt has returned.
+	Close() error
+}
