@@ -65,10 +65,28 @@ func (b Builder) Build(files []SourceFile, single bool, pieces []byte) ([]byte, 
 	if len(out) > MaxFileSize {
 		return nil, errorf("piece length", "%d is too small: the torrent has %d bytes, at most %d are allowed", info.PieceLength, len(out), MaxFileSize)
 	}
-	if _, err := Parse(out); err != nil {
+	if err := b.check(out); err != nil {
 		return nil, err
 	}
 	return out, nil
+}
+
+// check parses the result and compares it with what was asked for.
+func (b Builder) check(out []byte) error {
+	m, err := Parse(out)
+	if err != nil {
+		return err
+	}
+	if m.Info.Name != b.Name {
+		return errorf("name", "other clients would change %q to %q", b.Name, m.Info.Name)
+	}
+	kept := slices.Concat(m.URLList, slices.Concat(m.Trackers...))
+	for _, u := range slices.Concat(b.WebSeeds, slices.Concat(b.Trackers...)) {
+		if !slices.Contains(kept, u) {
+			return errorf("URL", "%q is no tracker or web seed that can be used", u)
+		}
+	}
+	return nil
 }
 
 // builtInfo and builtFile are dictionaries as they are written.

@@ -11,8 +11,8 @@ const maxCollisions = 500
 
 // tree knows which paths, joined by slashes, are taken.
 type tree struct {
-	dirs  map[string]bool
-	files map[string]int // index in the torrent
+	sorted []string       // all paths as they were; what they are in is a directory
+	files  map[string]int // index in the torrent, by path
 }
 
 // resolve makes the paths of files unique and symlinks safe. Directories keep
@@ -20,24 +20,18 @@ type tree struct {
 // order of the torrent. Padding files are left alone. Upper and lower case are
 // different names.
 func resolve(files []File) error {
-	t := tree{dirs: map[string]bool{}, files: make(map[string]int, len(files))}
-	for i := range files {
-		if !files[i].Pad {
-			t.addDirs(join(files[i].Path))
-		}
-	}
+	t := newTree(files)
 	links := takeSymlinks(files)
 	var collided []int
 	for i := range files {
-		if files[i].Pad {
-			continue
-		}
 		path := join(files[i].Path)
-		if t.has(path) {
+		switch {
+		case files[i].Pad:
+		case t.has(path):
 			collided = append(collided, i)
-			continue
+		default:
+			t.files[path] = i
 		}
-		t.files[path] = i
 	}
 	if len(collided) > maxCollisions {
 		return errorf("info.files", "%d files have the path of another, at most %d are allowed", len(collided), maxCollisions)
@@ -47,23 +41,30 @@ func resolve(files []File) error {
 	return nil
 }
 
+func newTree(files []File) *tree {
+	t := &tree{files: make(map[string]int, len(files))}
+	for i := range files {
+		if !files[i].Pad {
+			t.sorted = append(t.sorted, join(files[i].Path))
+		}
+	}
+	slices.Sort(t.sorted)
+	return t
+}
+
+// isDir searches for a path below path. A set of all directories would be as
+// large as all paths together are deep.
+func (t *tree) isDir(path string) bool {
+	i, _ := slices.BinarySearch(t.sorted, path+"/")
+	return i < len(t.sorted) && strings.HasPrefix(t.sorted[i], path+"/")
+}
+
 func (t *tree) has(path string) bool {
 	_, isFile := t.files[path]
-	return isFile || t.dirs[path]
+	return isFile || t.isDir(path)
 }
 
 func join(path []string) string { return strings.Join(path, "/") }
-
-// addDirs adds all directories above path, the innermost first: when it is known,
-// so are the others.
-func (t *tree) addDirs(path string) {
-	for i := strings.LastIndexByte(path, '/'); i > 0; i = strings.LastIndexByte(path[:i], '/') {
-		if t.dirs[path[:i]] {
-			return
-		}
-		t.dirs[path[:i]] = true
-	}
-}
 
 // rename gives the files with the given indices names that are free: "a.txt"
 // becomes "a.1.txt", or "a.2.txt" and so on.

@@ -1,0 +1,111 @@
+package metainfo
+
+import (
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+)
+
+var root = strings.Repeat("r", 32)
+
+func leaf(length int) d { return d{"": d{"length": length, "pieces root": root}} }
+
+// v2Info has the files a/b of 5 and c of 20,000 bytes.
+func v2Info() d {
+	return d{
+		"name": "dir", "piece length": 16384, "meta version": 2,
+		"file tree": d{"a": d{"b": leaf(5)}, "c": leaf(20000)},
+	}
+}
+
+// hybridInfo has the same files, aligned.
+func hybridInfo() d {
+	return v2Info().with(d{"pieces": hashes(3), "files": []d{
+		{"length": 5, "path": []string{"a", "b"}},
+		{"length": 16379, "path": []string{".pad", "16379"}, "attr": "p"},
+		{"length": 20000, "path": []string{"c"}},
+	}})
+}
+
+func TestHybrid(t *testing.T) {
+	m := mustParse(t, hybridInfo())
+	if m.Version() != "hybrid" || len(m.Info.Files) != 3 || m.NumPieces() != 3 {
+		t.Errorf("%s %+v", m.Version(), m.Info)
+	}
+	single := d{
+		"name": "f", "piece length": 16384, "meta version": 2, "length": 5, "pieces": hashes(1),
+		"file tree": d{"f": leaf(5)},
+	}
+	if m := mustParse(t, single); m.Version() != "hybrid" || m.Info.Dir {
+		t.Errorf("%s %+v", m.Version(), m.Info)
+	}
+}
+
+func TestV2Only(t *testing.T) {
+	m, err := parse(t, v2Info())
+	if !errors.Is(err, ErrV2Only) {
+		t.Fatal(err)
+	}
+	checkInvariants(t, m)
+	var paths []string
+	for _, f := range m.Info.Files {
+		paths = append(paths, join(f.Path))
+	}
+	if m.Version() != "v2" || m.Info.Name != "dir" || !m.Info.Dir || m.Info.Total != 20005 || !slices.Equal(paths, []string{"a/b", "c"}) {
+		t.Errorf("%s %+v", m.Version(), m.Info)
+	}
+	m, err = parse(t, v2Info().with(d{"file tree": d{"dir": leaf(5)}}))
+	if !errors.Is(err, ErrV2Only) || m.Info.Dir || join(m.Info.Files[0].Path) != "dir" {
+		t.Errorf("single file: %v, %+v", err, m.Info)
+	}
+}
+
+func TestV2Refused(t *testing.T) {
+	tree := func(v any) d { return v2Info().with(d{"file tree": v}) }
+	files := func(files ...d) d { return hybridInfo().with(d{"files": files}) }
+	b := d{"length": 5, "path": []string{"a", "b"}}
+	pad := d{"length": 16379, "path": []string{"p"}, "attr": "p"}
+	c := d{"length": 20000, "path": []string{"c"}}
+	tests := []struct {
+		name string
+		info d
+		want string
+	}{
+		{"no tree", tree(nil), "file tree: is missing"},
+		{"tree of list", tree([]int{}), "want dictionary, got list"},
+		{"empty tree", tree(d{}), "is empty"},
+		{"node of integer", tree(d{"a": 1}), "want dictionary, got integer"},
+		{"leaf of integer", tree(d{"a": d{"": 1}}), "want dictionary, got integer"},
+		{"no name", tree(leaf(5)), "without a name"},
+		{"file and directory", tree(d{"a": d{"": d{"length": 0}, "b": leaf(5)}}), "without a name"},
+		{"padding", tree(d{"a": d{"": d{"length": 5, "pieces root": root, "attr": "p"}}}), "padding"},
+		{"negative length", tree(d{"a": leaf(-1)}), "negative"},
+		{"sum overflows", tree(d{"a": leaf(1<<63 - 1), "b": leaf(1)}), "sum"},
+		{"no root", tree(d{"a": d{"": d{"length": 5}}}), "no hash"},
+		{"short root", tree(d{"a": d{"": d{"length": 5, "pieces root": root[1:]}}}), "no hash"},
+		{"zero root", tree(d{"a": d{"": d{"length": 5, "pieces root": strings.Repeat("\x00", 32)}}}), "no hash"},
+		{"piece length 32767", v2Info().with(d{"piece length": 32767}), "power of two"},
+		{"piece length 8192", v2Info().with(d{"piece length": 8192}), "power of two"},
+
+		{"other length", files(b, pad, c.with(d{"length": 20001})), "differs"},
+		{"other path", files(b, pad, c.with(d{"path": []string{"C"}})), "differs"},
+		{"other order", files(c, d{"length": 12768, "path": []string{"p"}, "attr": "p"}, b), "differs"},
+		{"one more in v1", files(b, pad, c, d{"length": 0, "path": []string{"z"}}), "differs"},
+		{"one less in v1", files(b, pad).with(d{"pieces": hashes(1)}), "has more files"},
+		{"not aligned", files(b, c).with(d{"pieces": hashes(2)}), "does not begin with a piece"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			_, err := parse(t, tt.info)
+			wantError(t, err, tt.want)
+		})
+	}
+}
+
+// BEP 52: "Keys must be strings and appear in sorted order".
+func TestV2IsStrictlySorted(t *testing.T) {
+	raw := string(encode(t, v2Info()))
+	_, err := ParseInfo([]byte("d4:name3:dir" + strings.Replace(raw[1:], "4:name3:dir", "", 1)))
+	wantError(t, err, "not sorted")
+}
