@@ -88,8 +88,8 @@ func (r Request) numWant() int {
 type Response struct {
 	// Interval is the wait until the next regular announce, 1 minute to 1 hour.
 	Interval time.Duration
-	// MinInterval is the shortest wait that the tracker allows, within the
-	// same bounds. Zero means that it did not say.
+	// MinInterval is the shortest wait that the tracker allows, 30 seconds to
+	// 1 hour. Zero means that it did not say.
 	MinInterval time.Duration
 	// Peers holds at most MaxPeers addresses that can be dialled.
 	Peers             []netip.AddrPort
@@ -108,7 +108,7 @@ type Response struct {
 func (r *Response) clampIntervals() {
 	r.Interval = min(max(r.Interval, minInterval), maxInterval)
 	if r.MinInterval > 0 {
-		r.MinInterval = min(max(r.MinInterval, minInterval), maxInterval)
+		r.MinInterval = min(max(r.MinInterval, wantFloor), maxInterval)
 		r.Interval = max(r.Interval, r.MinInterval)
 	}
 }

@@ -115,7 +115,7 @@ func FuzzParseHTTP(f *testing.F) {
 func checkResponse(t *testing.T, r Response) {
 	t.Helper()
 	r.clampIntervals()
-	if r.Interval < time.Minute || r.Interval > time.Hour || r.MinInterval != 0 && (r.MinInterval < time.Minute || r.MinInterval > r.Interval) {
+	if r.Interval < time.Minute || r.Interval > time.Hour || r.MinInterval != 0 && (r.MinInterval < wantFloor || r.MinInterval > r.Interval) {
 		t.Errorf("intervals %v, %v", r.Interval, r.MinInterval)
 	}
 	if r.Seeders < 0 || r.Leechers < 0 || len(r.Warning) > maxText+8 || len(r.TrackerID) > 1024 {

@@ -64,7 +64,7 @@ func TestClampIntervals(t *testing.T) {
 	for _, c := range []struct{ interval, minimum, wantInterval, wantMinimum time.Duration }{
 		{0, 0, time.Minute, 0},
 		{-time.Hour, -5, time.Minute, -5},
-		{1000 * time.Hour, 1, time.Hour, time.Minute},
+		{1000 * time.Hour, 1, time.Hour, 30 * time.Second},
 		{2 * time.Minute, 30 * time.Minute, 30 * time.Minute, 30 * time.Minute},
 		{30 * time.Minute, 5 * time.Minute, 30 * time.Minute, 5 * time.Minute},
 	} {
