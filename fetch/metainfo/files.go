@@ -2,6 +2,7 @@ package metainfo
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/qqbtfs/qqbtfs/peerconn/bencode"
@@ -9,6 +10,29 @@ import (
 
 // maxPathDepth is the largest number of directories and file in a path.
 const maxPathDepth = 100
+
+// maxPathBytes is the most that all paths of a torrent may have, with
+// componentCost for each component.
+const (
+	maxPathBytes  = 64 << 20
+	componentCost = 16
+)
+
+// pathBudget is what all paths so far have cost.
+type pathBudget int
+
+func (b *pathBudget) take(path []string, what string) error {
+	if len(path) > maxPathDepth {
+		return errorf(what, "has a path more than %d deep", maxPathDepth)
+	}
+	for _, c := range path {
+		*b += pathBudget(len(c) + componentCost)
+	}
+	if *b > maxPathBytes {
+		return errorf(what, "all paths together are too long")
+	}
+	return nil
+}
 
 // padPrefix begins the names of padding files of programs older than BEP 47.
 const padPrefix = "_____padding_file"
@@ -31,9 +55,13 @@ func readFileList(info *Info, list bencode.Value) error {
 		return wrongKind(list, bencode.List, "info.files")
 	}
 	i := 0
+	var paths pathBudget
 	for v := range list.Items() {
-		f, err := readFile(v, fmt.Sprintf("info.files[%d]", i))
+		f, err := readFile(v)
 		if err != nil {
+			return within(fmt.Sprintf("info.files[%d]", i), err)
+		}
+		if err := paths.take(f.RawPath, "info.files"); err != nil {
 			return err
 		}
 		f.Offset = info.Total
@@ -49,9 +77,9 @@ func readFileList(info *Info, list bencode.Value) error {
 	return resolve(info.Files)
 }
 
-// readFile reads one item of "files", called what in errors.
-func readFile(v bencode.Value, what string) (File, error) {
-	d, err := readFileDict(v, what)
+// readFile reads one item of "files".
+func readFile(v bencode.Value) (File, error) {
+	d, err := readFileDict(v)
 	if err != nil {
 		return File{}, err
 	}
@@ -59,11 +87,11 @@ func readFile(v bencode.Value, what string) (File, error) {
 	if d.pathUTF8.Kind() == bencode.List {
 		path = d.pathUTF8
 	}
-	raw, err := readPath(path, what+".path")
+	raw, err := readPath(path)
 	if err != nil && !attributes(d.attr).pad {
-		return File{}, err
+		return File{}, within(".path", err)
 	}
-	return d.file(raw, what)
+	return d.file(raw)
 }
 
 // fileDict holds the entries of one file that are used.
@@ -72,9 +100,9 @@ type fileDict struct {
 	attr, target, root     bencode.Value
 }
 
-func readFileDict(v bencode.Value, what string) (fileDict, error) {
+func readFileDict(v bencode.Value) (fileDict, error) {
 	if v.Kind() != bencode.Dict {
-		return fileDict{}, wrongKind(v, bencode.Dict, what)
+		return fileDict{}, wrongKind(v, bencode.Dict, "")
 	}
 	var d fileDict
 	for key, v := range v.Entries() {
@@ -97,37 +125,38 @@ func readFileDict(v bencode.Value, what string) (fileDict, error) {
 }
 
 // file returns d as the file raw. Its Symlink is as it stands in the torrent.
-func (d fileDict) file(raw []string, what string) (File, error) {
+func (d fileDict) file(raw []string) (File, error) {
 	a := attributes(d.attr)
 	f := File{RawPath: raw, Path: safePath(raw), Exec: a.exec}
 	f.Pad = a.pad || strings.HasPrefix(f.Path[len(f.Path)-1], padPrefix)
 	if a.symlink { // takes no room in the stream
-		f.Symlink, _ = readPath(d.target, what)
+		f.Symlink, _ = readPath(d.target)
 		return f, nil
 	}
 	var err error
-	f.Length, err = size(d.length, what+".length")
+	f.Length, err = size(d.length, ".length")
 	return f, err
 }
 
 // readPath reads a path, a list of strings that is not empty.
-func readPath(v bencode.Value, what string) ([]string, error) {
+func readPath(v bencode.Value) ([]string, error) {
 	if v.Kind() != bencode.List {
-		return nil, wrongKind(v, bencode.List, what)
+		return nil, wrongKind(v, bencode.List, "")
 	}
-	var path []string
+	n := 0
+	for range v.Items() {
+		n++
+	}
+	if n == 0 {
+		return nil, errorf("", "is empty")
+	}
+	path := make([]string, 0, n)
 	for item := range v.Items() {
 		b, ok := item.Bytes()
-		switch {
-		case !ok:
-			return nil, wrongKind(item, bencode.String, what)
-		case len(path) == maxPathDepth:
-			return nil, errorf(what, "is more than %d deep", maxPathDepth)
+		if !ok {
+			return nil, wrongKind(item, bencode.String, "")
 		}
 		path = append(path, string(b))
-	}
-	if path == nil {
-		return nil, errorf(what, "is empty")
 	}
 	return path, nil
 }
@@ -135,19 +164,16 @@ func readPath(v bencode.Value, what string) ([]string, error) {
 // safePath returns raw with every component made safe. It returns raw itself if
 // nothing had to be changed.
 func safePath(raw []string) []string {
-	safe := make([]string, 0, max(1, len(raw)))
-	same := true
+	if len(raw) > 0 && !slices.ContainsFunc(raw, func(c string) bool { return component(c) != c }) {
+		return raw
+	}
+	var safe []string
 	for _, c := range raw {
-		s := component([]byte(c))
-		same = same && s == c
-		if s != "" {
-			safe = append(safe, s)
+		if c = component(c); c != "" {
+			safe = append(safe, c)
 		}
 	}
-	switch {
-	case same && len(raw) > 0:
-		return raw
-	case len(safe) == 0:
+	if len(safe) == 0 {
 		return []string{"_"}
 	}
 	return safe

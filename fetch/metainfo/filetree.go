@@ -14,10 +14,11 @@ const treeName = "info.file tree"
 // same order, as in its v1 part, where each begins with a piece (BEP 52, Upgrade
 // Path): else it would have two contents under one name.
 func (d *dict) v2(info *Info) error {
-	files, err := readTree(nil, d.tree, nil)
-	if err != nil {
+	var r treeReader
+	if err := r.dir(d.tree, nil); err != nil {
 		return err
 	}
+	files := r.files
 	if len(files) == 0 {
 		return errorf(treeName, "is empty")
 	}
@@ -31,7 +32,7 @@ func (d *dict) v2(info *Info) error {
 	}
 	info.Files = files
 	name, _ := d.rawName()
-	if len(files) == 1 && slices.Equal(files[0].RawPath, []string{string(name)}) {
+	if len(files) == 1 && slices.Equal(files[0].RawPath, []string{name}) {
 		files[0].Path = []string{info.Name}
 		return nil
 	}
@@ -39,61 +40,69 @@ func (d *dict) v2(info *Info) error {
 	return resolve(files)
 }
 
-// readTree appends the files of the directory dir, which is at path, to files.
-// The scan has bounded how deep it can recurse.
-func readTree(files []File, dir bencode.Value, path []string) ([]File, error) {
-	if len(path) == maxPathDepth {
-		return nil, errorf(treeName, "is more than %d deep", maxPathDepth)
-	}
-	for key, node := range dir.Entries() {
-		if len(key) == 0 {
-			return nil, errorf(treeName, "has a file without a name")
-		}
-		if node.Kind() != bencode.Dict {
-			return nil, wrongKind(node, bencode.Dict, treeName)
-		}
-		var err error
-		child := append(slices.Clip(path), string(key))
-		if leaf, ok := leafOf(node); ok {
-			var f File
-			f, err = readLeaf(leaf, child)
-			files = append(files, f)
-		} else {
-			files, err = readTree(files, node, child)
-		}
-		if err != nil {
-			return nil, err
-		}
-	}
-	return files, nil
+// treeReader collects the files of a file tree. In a tree they share directories,
+// so that all their paths can be far longer than the input: paths bounds them.
+type treeReader struct {
+	files []File
+	paths pathBudget
 }
 
-// leafOf returns the properties of a file, which are what a node has under the
-// empty key only.
-func leafOf(node bencode.Value) (leaf bencode.Value, ok bool) {
-	n := 0
-	for key, v := range node.Entries() {
-		if n++; len(key) == 0 {
-			leaf = v
+// dir reads the directory v, which is at path. The scan has bounded how deep it
+// can recurse.
+func (r *treeReader) dir(v bencode.Value, path []string) error {
+	for key, node := range v.Entries() {
+		if len(key) == 0 {
+			return errorf(treeName, "has a file without a name, or one that is a directory too")
+		}
+		if node.Kind() != bencode.Dict {
+			return wrongKind(node, bencode.Dict, treeName)
+		}
+		read := r.dir
+		if isLeaf(node) {
+			read = r.file
+		}
+		if err := read(node, append(slices.Clip(path), string(key))); err != nil {
+			return err
 		}
 	}
-	return leaf, n == 1 && leaf.Kind() != bencode.Absent
+	return nil
+}
+
+// isLeaf reports whether a node is a file, with its properties under the empty
+// key. That sorts before all others.
+func isLeaf(node bencode.Value) bool { return bytes.HasPrefix(node.Raw(), []byte("d0:")) }
+
+// file reads the node of a file, which is at path.
+func (r *treeReader) file(node bencode.Value, path []string) error {
+	if err := r.paths.take(path, treeName); err != nil {
+		return err
+	}
+	var leaf bencode.Value
+	for key, v := range node.Entries() {
+		if len(key) > 0 {
+			return errorf(treeName, "has a file that is a directory too")
+		}
+		leaf = v
+	}
+	f, err := readLeaf(leaf, path)
+	r.files = append(r.files, f)
+	return err
 }
 
 func readLeaf(v bencode.Value, path []string) (File, error) {
-	what := treeName + "." + printable(join(path))
-	d, err := readFileDict(v, what)
+	d, err := readFileDict(v)
 	if err != nil {
-		return File{}, err
+		return File{}, within(treeName, err)
 	}
-	f, err := d.file(path, what)
+	f, err := d.file(path)
 	root, _ := d.root.Bytes()
 	switch {
 	case err != nil:
+		err = within(treeName, err)
 	case attributes(d.attr).pad:
-		err = errorf(what, "is a padding file, which v2 does not have")
+		err = errorf(treeName, "has the padding file %q, which v2 does not know", join(f.Path))
 	case f.Length > 0 && (len(root) != sha256.Size || bytes.Count(root, []byte{0}) == len(root)):
-		err = errorf(what+".pieces root", "is no hash")
+		err = errorf(treeName, "has no hash in pieces root of %q", join(f.Path))
 	}
 	return f, err
 }

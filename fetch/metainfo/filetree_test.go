@@ -2,9 +2,11 @@ package metainfo
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
 var root = strings.Repeat("r", 32)
@@ -78,7 +80,7 @@ func TestV2Refused(t *testing.T) {
 		{"node of integer", tree(d{"a": 1}), "want dictionary, got integer"},
 		{"leaf of integer", tree(d{"a": d{"": 1}}), "want dictionary, got integer"},
 		{"no name", tree(leaf(5)), "without a name"},
-		{"file and directory", tree(d{"a": d{"": d{"length": 0}, "b": leaf(5)}}), "without a name"},
+		{"file and directory", tree(d{"a": d{"": d{"length": 0}, "b": leaf(5)}}), "is a directory too"},
 		{"padding", tree(d{"a": d{"": d{"length": 5, "pieces root": root, "attr": "p"}}}), "padding"},
 		{"negative length", tree(d{"a": leaf(-1)}), "negative"},
 		{"sum overflows", tree(d{"a": leaf(1<<63 - 1), "b": leaf(1)}), "sum"},
@@ -108,4 +110,24 @@ func TestV2IsStrictlySorted(t *testing.T) {
 	raw := string(encode(t, v2Info()))
 	_, err := ParseInfo([]byte("d4:name3:dir" + strings.Replace(raw[1:], "4:name3:dir", "", 1)))
 	wantError(t, err, "not sorted")
+}
+
+// Files of a tree share directories: a few MB can spell paths of gigabytes.
+func TestTreeOfHugePathsIsCheap(t *testing.T) {
+	files := strings.Builder{}
+	for i := range 50_000 {
+		fmt.Fprintf(&files, "6:%06dd0:d6:lengthi0eee", i)
+	}
+	for name, dir := range map[string]string{"deep": "1:a", "long": "100000:" + strings.Repeat("a", 100_000)} {
+		t.Run(name, func(t *testing.T) {
+			tree := strings.Repeat(dir+"d", 90) + files.String() + strings.Repeat("e", 90)
+			in := "d9:file treed" + tree + "e12:meta versioni2e4:name1:x12:piece lengthi16384ee"
+			start := time.Now()
+			_, err := ParseInfo([]byte(in))
+			wantError(t, err, "too long")
+			if took := time.Since(start); took > 30*time.Second {
+				t.Errorf("%d bytes took %v", len(in), took)
+			}
+		})
+	}
 }

@@ -120,7 +120,7 @@ func (d *dict) common(raw []byte) (Info, error) {
 		return Info{}, err
 	}
 	info.Name = component(name)
-	if info.Name == "" || info.Name == "_" && string(name) != "_" { // nothing is left of it
+	if info.Name == "" || info.Name == "_" && name != "_" { // nothing is left of it
 		sum := sha1.Sum(raw)
 		info.Name = hex.EncodeToString(sum[:])
 	}
@@ -128,13 +128,13 @@ func (d *dict) common(raw []byte) (Info, error) {
 	return info, err
 }
 
-func (d *dict) rawName() ([]byte, error) {
+func (d *dict) rawName() (string, error) {
 	for _, v := range []bencode.Value{d.nameUTF8, d.name} {
 		if b, ok := v.Bytes(); ok {
-			return b, nil
+			return string(b), nil
 		}
 	}
-	return nil, wrongKind(d.name, bencode.String, "info.name")
+	return "", wrongKind(d.name, bencode.String, "info.name")
 }
 
 func (d *dict) readPieceLength(v2 bool) (int64, error) {
@@ -186,7 +186,7 @@ func (d *dict) readFiles(info *Info) error {
 	info.Total = n
 	info.Files = []File{{
 		Path:    []string{info.Name},
-		RawPath: []string{string(name)},
+		RawPath: []string{name},
 		Length:  n,
 		Exec:    attributes(d.attr).exec,
 	}}

@@ -41,6 +41,12 @@ func errorf(what, format string, args ...any) error {
 	return &Error{what, fmt.Sprintf(format, args...)}
 }
 
+// within says that err, an *Error, happened inside of what.
+func within(what string, err error) error {
+	inner := err.(*Error)
+	return &Error{what + inner.What, inner.Why}
+}
+
 // MetaInfo is the content of a .torrent file.
 type MetaInfo struct {
 	InfoRaw []byte // the info dictionary, byte for byte as it was read

@@ -16,18 +16,18 @@ const (
 // invisible characters, which become an underscore; at most 255 bytes. Where
 // nothing is left it is "_". It returns "" for "." and "..", which have no place
 // in a path: they are skipped.
-func component(raw []byte) string {
-	if isDots(string(raw)) {
+func component(raw string) string {
+	switch {
+	case isDots(raw):
 		return ""
+	case raw != "" && len(raw) <= maxComponent && !strings.ContainsFunc(raw, notPlain):
+		return raw
 	}
 	var s strings.Builder
-	s.Grow(len(raw))
-	for len(raw) > 0 {
-		r, n := utf8.DecodeRune(raw)
-		raw = raw[n:]
+	for i, r := range raw {
 		switch {
-		case r == '/' || r == '\\' || r == 0:
-		case r == utf8.RuneError && n == 1, invisible(r):
+		case isSeparator(r):
+		case invisible(r), r == utf8.RuneError && !strings.HasPrefix(raw[i:], string(r)):
 			s.WriteByte('_')
 		default:
 			s.WriteRune(r)
@@ -39,6 +39,11 @@ func component(raw []byte) string {
 	}
 	return shorten(name, "")
 }
+
+// notPlain reports whether r may have to go; it is quick to say no.
+func notPlain(r rune) bool { return r < ' ' || r > '~' || isSeparator(r) }
+
+func isSeparator(r rune) bool { return r == '/' || r == '\\' || r == 0 }
 
 func isDots(s string) bool { return s == "." || s == ".." }
 

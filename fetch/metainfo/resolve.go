@@ -11,8 +11,8 @@ const maxCollisions = 500
 
 // tree knows which paths, joined by slashes, are taken.
 type tree struct {
-	sorted []string       // all paths as they were; what they are in is a directory
-	files  map[string]int // index in the torrent, by path
+	sorted []string // all paths as they were; what they are in is a directory
+	files  map[string]struct{}
 }
 
 // resolve makes the paths of files unique and symlinks safe. Directories keep
@@ -20,17 +20,17 @@ type tree struct {
 // order of the torrent. Padding files are left alone. Upper and lower case are
 // different names.
 func resolve(files []File) error {
-	t := newTree(files)
+	paths := joinAll(files)
+	t := newTree(paths)
 	links := takeSymlinks(files)
 	var collided []int
-	for i := range files {
-		path := join(files[i].Path)
+	for i, path := range paths {
 		switch {
-		case files[i].Pad:
+		case path == "":
 		case t.has(path):
 			collided = append(collided, i)
 		default:
-			t.files[path] = i
+			t.files[path] = struct{}{}
 		}
 	}
 	if len(collided) > maxCollisions {
@@ -41,22 +41,30 @@ func resolve(files []File) error {
 	return nil
 }
 
-func newTree(files []File) *tree {
-	t := &tree{files: make(map[string]int, len(files))}
-	for i := range files {
-		if !files[i].Pad {
-			t.sorted = append(t.sorted, join(files[i].Path))
+// joinAll returns the path of every file, "" for padding.
+func joinAll(files []File) []string {
+	paths := make([]string, len(files))
+	for i, f := range files {
+		if !f.Pad {
+			paths[i] = join(f.Path)
 		}
 	}
-	slices.Sort(t.sorted)
-	return t
+	return paths
+}
+
+func newTree(paths []string) *tree {
+	return &tree{
+		sorted: slices.Sorted(slices.Values(paths)),
+		files:  make(map[string]struct{}, len(paths)),
+	}
 }
 
 // isDir searches for a path below path. A set of all directories would be as
 // large as all paths together are deep.
 func (t *tree) isDir(path string) bool {
-	i, _ := slices.BinarySearch(t.sorted, path+"/")
-	return i < len(t.sorted) && strings.HasPrefix(t.sorted[i], path+"/")
+	path += "/"
+	i, _ := slices.BinarySearch(t.sorted, path)
+	return i < len(t.sorted) && strings.HasPrefix(t.sorted[i], path)
 }
 
 func (t *tree) has(path string) bool {
@@ -79,7 +87,7 @@ func (t *tree) rename(files []File, indices []int) {
 			path[len(path)-1] = shorten(old[len(old)-1], "."+strconv.Itoa(last[key]))
 			name := join(path)
 			if !t.has(name) {
-				t.files[name] = i
+				t.files[name] = struct{}{}
 				break
 			}
 		}
