@@ -169,9 +169,9 @@ func (p *Picker) planBackground(now time.Time, s *source, queue time.Duration, o
 			at--
 		}
 	}
-	for p.demand.Fill && s.room(queue) > 0 {
+	for p.demand.Fill && s.room(queue) > 0 && !p.full() {
 		i := p.rarest(s)
-		if i < 0 || !p.mayOpen(i, Background) {
+		if i < 0 {
 			break
 		}
 		out = p.take(now, s, p.openPiece(i), queue, Background, out)
