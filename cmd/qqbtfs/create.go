@@ -1,0 +1,324 @@
+package main
+
+import (
+	"context"
+	"crypto/sha1"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/url"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/qqbtfs/qqbtfs/cmd/qqbtfs/config"
+	"github.com/qqbtfs/qqbtfs/fetch/metainfo"
+)
+
+func (a *app) createCmd() *cobra.Command {
+	c := &creating{a: a}
+	cmd := &cobra.Command{
+		Use:   "create [flags] PATH -o FILE.torrent",
+		Short: "Make a torrent of a file or a directory",
+		Args:  oneArg("PATH"),
+		ValidArgsFunction: func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+			return nil, cobra.ShellCompDirectiveDefault
+		},
+		RunE: func(cmd *cobra.Command, args []string) error { return c.main(cmd.Context(), args[0]) },
+	}
+	fs := cmd.Flags()
+	fs.VarP(&c.output, "output", "o", "the .torrent file to write (default: named after PATH, here)")
+	fs.StringArrayVar(&c.trackers, "tracker", nil, "announce URL, repeatable; each is tried beside the others")
+	fs.StringArrayVar(&c.webSeeds, "web-seed", nil, "http(s) URL of the same content, repeatable")
+	fs.Var(&c.pieceLength, "piece-length", "a power of two from 16KiB to 64MiB (default: by the size of the content)")
+	fs.BoolVar(&c.private, "private", false, "peers come from the trackers only")
+	fs.StringVar(&c.comment, "comment", "", "a comment for people")
+	fs.BoolVar(&c.force, "force", false, "replace the .torrent file if it exists")
+	return cmd
+}
+
+// creating is one run of the create command.
+type creating struct {
+	a                  *app
+	output             config.Path
+	trackers, webSeeds []string
+	pieceLength        config.Size
+	private, force     bool
+	comment            string
+}
+
+func (c *creating) main(ctx context.Context, path string) error {
+	if err := c.checkFlags(); err != nil {
+		return err
+	}
+	root, err := filepath.Abs(path)
+	if err != nil {
+		return fail(codeDisk, err)
+	}
+	name := filepath.Base(root)
+	if name == "/" {
+		return failf(codeUsage, "/ has no name to call a torrent by: give a directory in it")
+	}
+	if c.output == "" {
+		c.output = config.Path(name + ".torrent")
+	}
+	if _, err := os.Lstat(string(c.output)); err == nil && !c.force {
+		return failf(codeDisk, "%s exists already: choose another -o, or replace it with --force", c.output)
+	}
+	src, err := c.collect(root)
+	if err != nil {
+		return err
+	}
+	return c.write(ctx, name, src)
+}
+
+func (c *creating) checkFlags() error {
+	if n := c.pieceLength; n != 0 && (n&(n-1) != 0 || n < 16<<10 || n > 64<<20) {
+		return failf(codeUsage, "--piece-length %s: must be a power of two from 16KiB to 64MiB", n.String())
+	}
+	if err := checkURLs("tracker", c.trackers, "http", "https", "udp"); err != nil {
+		return err
+	}
+	return checkURLs("web-seed", c.webSeeds, "http", "https")
+}
+
+func checkURLs(flag string, urls []string, schemes ...string) error {
+	for _, s := range urls {
+		if u, err := url.Parse(s); err != nil || u.Host == "" || !slices.Contains(schemes, u.Scheme) {
+			return failf(codeUsage, "--%s %s: not a URL of the form %s://HOST/…", flag, s, strings.Join(schemes, " or "))
+		}
+	}
+	return nil
+}
+
+// sourceTree is what goes into a torrent.
+type sourceTree struct {
+	root   string
+	single bool
+	files  []metainfo.SourceFile // sorted
+	total  int64                 // bytes
+}
+
+// path returns where file i lies.
+func (t *sourceTree) path(i int) string {
+	if t.single {
+		return t.root
+	}
+	return filepath.Join(append([]string{t.root}, t.files[i].Path...)...)
+}
+
+// collect lists the regular files at root. What else lies there is left out, and
+// said.
+func (c *creating) collect(root string) (*sourceTree, error) {
+	fi, err := os.Stat(root)
+	if err != nil {
+		return nil, failf(codeDisk, "%s: %w", root, bare(err))
+	}
+	t := &sourceTree{root: root}
+	switch {
+	case fi.Mode().IsRegular():
+		t.single = true
+		t.add(nil, fi)
+	case fi.IsDir():
+		if err := c.walk(t); err != nil {
+			return nil, err
+		}
+	default:
+		return nil, failf(codeDisk, "%s is neither a file nor a directory", root)
+	}
+	if t.total == 0 {
+		return nil, failf(codeDisk, "%s: there is nothing in it to share", root)
+	}
+	metainfo.SortFiles(t.files)
+	return t, nil
+}
+
+func (t *sourceTree) add(path []string, fi fs.FileInfo) {
+	t.files = append(t.files, metainfo.SourceFile{Path: path, Length: fi.Size(), Exec: fi.Mode()&0o111 != 0})
+	t.total += fi.Size()
+}
+
+func (c *creating) walk(t *sourceTree) error {
+	output, _ := filepath.Abs(string(c.output))
+	err := filepath.WalkDir(t.root, func(path string, d fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case d.IsDir() || path == t.root || path == output:
+			return nil
+		case !d.Type().IsRegular():
+			c.a.log.Warn("left out: not a regular file", "path", path)
+			return nil
+		}
+		fi, err := d.Info()
+		if err != nil {
+			return err
+		}
+		rel, err := filepath.Rel(t.root, path)
+		if err != nil {
+			return err
+		}
+		t.add(strings.Split(rel, string(filepath.Separator)), fi)
+		return nil
+	})
+	return fail(codeDisk, err)
+}
+
+// write hashes the content and writes the torrent.
+func (c *creating) write(ctx context.Context, name string, t *sourceTree) error {
+	if c.pieceLength == 0 {
+		c.pieceLength = config.Size(metainfo.AutoPieceLength(t.total))
+	}
+	b := metainfo.Builder{
+		Name: name, PieceLength: int64(c.pieceLength), Private: c.private, WebSeeds: c.webSeeds,
+		Comment: c.comment, CreatedBy: userAgent(), Created: time.Now().Truncate(time.Second),
+	}
+	for _, u := range c.trackers {
+		b.Trackers = append(b.Trackers, []string{u})
+	}
+	if n := (t.total + b.PieceLength - 1) / b.PieceLength; n*sha1.Size > metainfo.MaxFileSize {
+		return failf(codeUsage, "--piece-length %s makes %d pieces, too many for a torrent: choose a larger one", c.pieceLength.String(), n)
+	}
+	var pieces []byte
+	progress := newCounter()
+	progress.set(0, t.total)
+	err := c.a.runWithBars([]task{{"hashing " + name, progress.sample}}, func() (err error) {
+		pieces, err = t.hash(ctx, b.PieceLength, progress)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	out, err := b.Build(t.files, t.single, pieces)
+	if err != nil {
+		return fail(codeSource, err)
+	}
+	err = writeFile(string(c.output), out, 0o644, c.force)
+	if errors.Is(err, fs.ErrExist) {
+		return failf(codeDisk, "%s exists already: choose another -o, or replace it with --force", c.output)
+	}
+	if err != nil {
+		return failf(codeDisk, "%s: %w", c.output, err)
+	}
+	m, err := metainfo.Parse(out)
+	if err != nil {
+		return fail(codeSource, err)
+	}
+	fmt.Fprintf(c.a.out, "%s  %s in %s, %s of %s, info-hash %x\n", c.output, formatBytes(t.total),
+		plural(len(t.files), "file"), plural(m.NumPieces(), "piece"), formatBytes(b.PieceLength), m.HashV1())
+	return nil
+}
+
+// hash returns the SHA-1 of every piece. One goroutine reads, all cores hash.
+func (t *sourceTree) hash(ctx context.Context, pieceLength int64, progress *counter) ([]byte, error) {
+	n := int((t.total + pieceLength - 1) / pieceLength)
+	sums := make([]byte, n*sha1.Size)
+	workers := runtime.GOMAXPROCS(0)
+	type job struct {
+		index int
+		data  []byte
+	}
+	jobs, free := make(chan job), make(chan []byte, workers+1)
+	for range cap(free) {
+		free <- make([]byte, min(pieceLength, t.total))
+	}
+	var g errgroup.Group
+	for range workers {
+		g.Go(func() error {
+			for j := range jobs {
+				sum := sha1.Sum(j.data)
+				copy(sums[j.index*sha1.Size:], sum[:])
+				free <- j.data[:cap(j.data)]
+			}
+			return nil
+		})
+	}
+	r := &treeReader{t: t}
+	defer r.close()
+	err := func() error {
+		defer close(jobs)
+		for i := range n {
+			if ctx.Err() != nil {
+				return failf(codeIncomplete, "interrupted, nothing is written")
+			}
+			buf := (<-free)[:min(pieceLength, t.total-int64(i)*pieceLength)]
+			if _, err := io.ReadFull(r, buf); err != nil {
+				return fail(codeDisk, err)
+			}
+			jobs <- job{i, buf}
+			progress.done.Add(int64(len(buf)))
+		}
+		return r.finish()
+	}()
+	return sums, errors.Join(err, g.Wait())
+}
+
+// treeReader reads the files of a tree as one stream. A file that is not as long
+// as it was is an error.
+type treeReader struct {
+	t    *sourceTree
+	next int // file to open
+	f    *os.File
+	left int64 // bytes of f
+}
+
+func (r *treeReader) Read(p []byte) (int, error) {
+	for r.left == 0 {
+		if err := r.advance(); err != nil {
+			return 0, err
+		}
+	}
+	n, err := r.f.Read(p[:min(int64(len(p)), r.left)])
+	r.left -= int64(n)
+	if errors.Is(err, io.EOF) {
+		err = r.changed()
+	}
+	return n, err
+}
+
+// advance checks that the present file ends here and opens the next one.
+func (r *treeReader) advance() error {
+	if err := r.finish(); err != nil {
+		return err
+	}
+	if r.next == len(r.t.files) {
+		return io.EOF
+	}
+	f, err := os.Open(r.t.path(r.next))
+	if err != nil {
+		return err
+	}
+	r.f, r.left = f, r.t.files[r.next].Length
+	r.next++
+	return nil
+}
+
+// finish closes the present file, which must be at its end.
+func (r *treeReader) finish() error {
+	if r.f == nil {
+		return nil
+	}
+	if n, _ := r.f.Read(make([]byte, 1)); n > 0 {
+		return r.changed()
+	}
+	r.close()
+	return nil
+}
+
+func (r *treeReader) changed() error {
+	return failf(codeDisk, "%s changes while it is read: try again when nobody writes to it", r.f.Name())
+}
+
+func (r *treeReader) close() {
+	if r.f != nil {
+		r.f.Close()
+		r.f = nil
+	}
+}

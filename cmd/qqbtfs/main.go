@@ -1,0 +1,86 @@
+// Command qqbtfs mounts torrents as read-only file systems, and downloads,
+// creates, seeds and inspects them.
+//
+// Every command has a file of its own; it parses the command line, builds the
+// concrete parts, runs them and ends with a documented exit code (exit.go). What
+// a torrent, a swarm, a cache or a file system is, is decided in the packages
+// beside this one; nothing here knows a protocol.
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"sync/atomic"
+	"syscall"
+
+	"github.com/qqbtfs/qqbtfs/cmd/qqbtfs/daemon"
+)
+
+func main() {
+	a := newApp(os.Stdout, os.Stderr)
+	a.parent = daemon.Inherited()
+	os.Exit(int(a.run(a.interruptible(), os.Args[1:])))
+}
+
+// app is one invocation of the program: where it writes, and what all commands
+// share.
+type app struct {
+	out, err io.Writer
+	args     []string // of the command line, without the program's name
+	log      logging
+	common   commonFlags
+	// parent waits for this process, which runs in its background; nil in the
+	// foreground.
+	parent *daemon.Parent
+	// started is set when flags and settings were accepted: an error before
+	// that is one of usage.
+	started bool
+	// force, if not nil, is called before a second signal ends the process.
+	force atomic.Pointer[func()]
+}
+
+func newApp(out, err io.Writer) *app {
+	return &app{out: out, err: err, log: newLogging(err)}
+}
+
+// interruptible returns a context that ends with the first SIGINT, SIGTERM or
+// SIGHUP. The second ends the process.
+func (a *app) interruptible() context.Context {
+	ctx, cancel := context.WithCancel(context.Background())
+	c := make(chan os.Signal, 2)
+	signal.Notify(c, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
+	go func() {
+		<-c
+		cancel()
+		<-c
+		if f := a.force.Load(); f != nil {
+			(*f)()
+		}
+		fmt.Fprintln(a.err, "qqbtfs: forced to end")
+		os.Exit(int(codeIncomplete))
+	}()
+	return ctx
+}
+
+// run executes the command line args and returns the exit code. The error, if
+// any, is on a.err or with the parent by then.
+func (a *app) run(ctx context.Context, args []string) code {
+	a.args = args
+	root := a.rootCmd()
+	root.SetArgs(args)
+	cmd, err := root.ExecuteContextC(ctx)
+	a.log.close()
+	if err == nil {
+		return codeOK
+	}
+	if !a.started && exitCode(err) == codeFailure {
+		err = failf(codeUsage, "%w (see: %s --help)", err, cmd.CommandPath())
+	}
+	c := exitCode(err)
+	_ = a.parent.Fail(oneLine(err), int(c))
+	fmt.Fprintf(a.err, "qqbtfs: %s\n", oneLine(err))
+	return c
+}

@@ -1,0 +1,328 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/qqbtfs/qqbtfs/cmd/qqbtfs/control"
+	"github.com/qqbtfs/qqbtfs/cmd/qqbtfs/daemon"
+	"github.com/qqbtfs/qqbtfs/fetch"
+	"github.com/qqbtfs/qqbtfs/fs"
+)
+
+func (a *app) mountCmd() *cobra.Command {
+	m := &mounting{a: a}
+	cmd := &cobra.Command{
+		Use:   "mount [flags] SOURCE... MOUNTPOINT",
+		Short: "Mount torrents at a directory",
+		Long: `Mount torrents at a directory. It returns when the files can be used and runs on
+in the background, until "qqbtfs umount" or "fusermount3 -u". Reading a file
+fetches what is read, first; the rest follows in the background.`,
+		Example:           "  qqbtfs mount film.torrent /mnt/film && mpv /mnt/film/*",
+		Args:              mountArgs,
+		ValidArgsFunction: completeMount,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return m.main(cmd.Context(), args[:len(args)-1], args[len(args)-1])
+		},
+	}
+	m.flags.register(cmd.Flags())
+	m.cache.register(cmd.Flags())
+	m.net.register(cmd.Flags())
+	complete(cmd, "fill", m.flags.fill.Choices...)
+	return cmd
+}
+
+func mountArgs(_ *cobra.Command, args []string) error {
+	switch {
+	case len(args) == 0:
+		return failf(codeUsage, "mount needs a SOURCE and a MOUNTPOINT (see: qqbtfs mount --help)")
+	case len(args) == 1:
+		return failf(codeUsage, "mount needs a MOUNTPOINT after %s%s (see: qqbtfs mount --help)", shownSource(args[0]), ampersandHint(args[0]))
+	}
+	if last := args[len(args)-1]; isURL(last) || isMagnet(last) || strings.HasSuffix(last, ".torrent") && isFile(last) {
+		return failf(codeUsage, "the last argument is the MOUNTPOINT, but %s is a SOURCE", shownSource(last))
+	}
+	return nil
+}
+
+func isFile(name string) bool {
+	fi, err := os.Stat(name)
+	return err == nil && fi.Mode().IsRegular()
+}
+
+func shownSource(s string) string {
+	if isURL(s) {
+		return shownURL(s)
+	}
+	return s
+}
+
+// completeMount completes torrents first, and directories too once there is one.
+func completeMount(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+	if len(args) == 0 {
+		return []string{"torrent"}, cobra.ShellCompDirectiveFilterFileExt
+	}
+	return nil, cobra.ShellCompDirectiveDefault
+}
+
+// mounting is one run of the mount command.
+type mounting struct {
+	a     *app
+	flags mountFlags
+	cache cacheFlags
+	net   netFlags
+
+	place   place
+	started time.Time
+	node    *node
+	views   []*view
+	fs      *fs.FS
+	control *control.Server
+
+	stop     chan struct{} // closed when a client asks for the end
+	stopOnce sync.Once
+}
+
+func (m *mounting) main(ctx context.Context, sources []string, mountpoint string) error {
+	if err := errors.Join(m.flags.check(), m.net.check()); err != nil {
+		return err
+	}
+	child := m.a.parent != nil
+	var err error
+	if m.place, err = m.a.newPlace(mountpoint, child || !m.flags.foreground); err != nil {
+		return err
+	}
+	if err := m.place.checkSources(sources); err != nil {
+		return err
+	}
+	if !child && !m.flags.foreground {
+		return m.background(ctx)
+	}
+	return m.run(ctx, sources)
+}
+
+// background starts this command again as a daemon and waits until the mount is
+// usable.
+func (m *mounting) background(ctx context.Context) error {
+	if err := makePrivateDir(m.place.cacheDir); err != nil {
+		return failf(codeDisk, "cache directory: %w", err)
+	}
+	log, err := daemon.OpenLog(m.place.logFile)
+	if err != nil {
+		return fail(codeDisk, err)
+	}
+	defer log.Close()
+	report, _, err := daemon.Spawn(ctx, append([]string{os.Args[0]}, m.a.args...), log)
+	switch {
+	case errors.Is(err, daemon.ErrDied):
+		return failf(codeFailure, "%w: its log is %s", err, m.place.logFile)
+	case ctx.Err() != nil:
+		return failf(codeIncomplete, "interrupted, nothing is mounted")
+	case err != nil:
+		return err
+	case report.Error != "":
+		return fail(code(report.Code), errors.New(report.Error))
+	}
+	return nil
+}
+
+// run mounts, serves until somebody ends it, and takes everything down again.
+func (m *mounting) run(ctx context.Context, sources []string) (err error) {
+	m.started, m.stop = time.Now(), make(chan struct{})
+	if err := m.awaitPredecessor(ctx); err != nil {
+		return err
+	}
+	torrents, err := m.a.loadSources(ctx, sources)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, m.down()) }()
+	if err := m.up(torrents); err != nil {
+		return err
+	}
+	m.a.log.Info("mounted", "at", m.place.mountpoint, "torrents", len(torrents), "listen", strings.Join(m.node.addrs(), " "), "took", time.Since(m.started).Round(time.Millisecond))
+	if err := m.a.parent.Ready(); err != nil {
+		m.a.log.Warn("the starting process is gone", "err", err)
+	}
+	if m.a.parent != nil {
+		_ = os.Chdir("/") // keep no directory busy
+	}
+	m.wait(ctx)
+	return nil
+}
+
+// awaitPredecessor waits for the end of a process whose mount at the same place
+// was taken away from outside a moment ago, and which still closes its cache.
+func (m *mounting) awaitPredecessor(ctx context.Context) error {
+	c, err := control.Dial(m.place.runDirs, m.place.mountpoint)
+	if err != nil {
+		return nil // the usual case: there is none
+	}
+	defer c.Close()
+	mounts, err := fs.Mounts()
+	if err != nil {
+		return fail(codeMount, err)
+	}
+	for _, other := range mounts {
+		if other.Dir == m.place.mountpoint {
+			return failf(codeMount, "%s is mounted already: end that with \"qqbtfs umount %[1]s\" first", m.place.mountpoint)
+		}
+	}
+	ctx, cancel := context.WithTimeout(ctx, stopTimeout)
+	defer cancel()
+	return fail(codeMount, c.Wait(ctx))
+}
+
+// up builds the parts from the cache to the mount.
+func (m *mounting) up(torrents []*loaded) (err error) {
+	if err := makePrivateDir(m.place.cacheDir); err != nil {
+		return failf(codeDisk, "cache directory: %w", err)
+	}
+	stores := make([]joinOptions, len(torrents))
+	var g errgroup.Group
+	for i, l := range torrents {
+		g.Go(func() (err error) {
+			stores[i], err = m.a.openCache(m.place.cacheDir, l, m.cache)
+			return err
+		})
+	}
+	err = g.Wait()
+	if err == nil {
+		m.node, err = m.a.newNode(&m.net, time.Duration(m.flags.readTimeout))
+	}
+	for i, l := range torrents {
+		if err == nil {
+			err = m.add(l, stores[i])
+		} else if stores[i].disk != nil {
+			_ = stores[i].disk.Close()
+		}
+	}
+	if err != nil {
+		return err
+	}
+	return m.show()
+}
+
+// add joins a torrent's swarm. A torrent that does not fit into its cache is not
+// filled: that would throw away what was read.
+func (m *mounting) add(l *loaded, opt joinOptions) error {
+	opt.fill = m.flags.fill.Value == "all"
+	if limit := int64(m.cache.limit); opt.fill && limit > 0 && l.meta.Info.Total > limit {
+		opt.fill = false
+		m.a.log.Warn("larger than --cache-limit, only what is read is fetched", "torrent", l.meta.Info.Name, "size", formatBytes(l.meta.Info.Total))
+	}
+	member, err := m.node.join(l, opt)
+	if err != nil {
+		return err
+	}
+	m.views = append(m.views, newView(member))
+	return nil
+}
+
+// show mounts the file system and opens the control socket.
+func (m *mounting) show() error {
+	list := make([]fs.Torrent, len(m.views))
+	for i, v := range m.views {
+		list[i] = v
+	}
+	var err error
+	m.fs, err = fs.Mount(m.place.mountpoint, list, fs.Options{
+		AllowOther: m.flags.allowOther,
+		UID:        m.flags.uid,
+		GID:        m.flags.gid,
+		Umask:      os.FileMode(m.flags.umask),
+		Logger:     m.a.log.Logger,
+	})
+	if err != nil {
+		return fail(codeMount, err)
+	}
+	force := func() { _ = fs.Detach(m.place.mountpoint) }
+	m.a.force.Store(&force)
+	for _, v := range m.views {
+		v.watch(m.fs)
+	}
+	m.control, err = control.Listen(m.place.runDirs, m.place.mountpoint, m.answer)
+	return fail(codeMount, err)
+}
+
+// wait returns when the mount is to end: by a signal, by a client, or because
+// somebody unmounted it.
+func (m *mounting) wait(ctx context.Context) {
+	ctx, cancel := context.WithCancel(ctx)
+	var progress sync.WaitGroup
+	defer progress.Wait()
+	defer cancel()
+	if m.a.parent == nil {
+		progress.Go(func() {
+			m.a.showProgress(ctx, m.a.err, func() string { return progressText(m.node.status()) })
+		})
+	}
+	select {
+	case <-ctx.Done():
+	case <-m.stop:
+	case <-m.fs.Done():
+		m.a.log.Info("unmounted from outside", "at", m.place.mountpoint)
+	}
+}
+
+// down ends what up has built, each step bounded: reads fail, the mount goes,
+// the swarms are left, the stores closed. The control socket closes last, for
+// its clients wait for the end.
+func (m *mounting) down() error {
+	var errs []error
+	if m.node != nil {
+		m.node.sess.FailReads()
+	}
+	if m.fs != nil {
+		errs = append(errs, fail(codeMount, m.fs.Unmount(context.Background())))
+	}
+	if m.node != nil {
+		errs = append(errs, m.node.close())
+	}
+	if m.control != nil {
+		m.a.log.Info("ended", "at", m.place.mountpoint)
+		errs = append(errs, m.control.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// mountStatus is a mount's answer to opStatus.
+type mountStatus struct {
+	Mountpoint string         `json:"mountpoint"`
+	PID        int            `json:"pid"`
+	Version    string         `json:"version"`
+	Started    time.Time      `json:"started"`
+	Listen     []string       `json:"listen"`
+	CacheDir   string         `json:"cache_dir"`
+	LogFile    string         `json:"log_file,omitempty"`
+	Torrents   []fetch.Status `json:"torrents"`
+}
+
+// Operations on the control socket.
+const (
+	opStatus = "status" // answers a mountStatus
+	opStop   = "stop"   // ends the mount; the connection ends when it has
+)
+
+func (m *mounting) answer(op string) (any, error) {
+	switch op {
+	case opStatus:
+		return mountStatus{
+			Mountpoint: m.place.mountpoint, PID: os.Getpid(), Version: programVersion(), Started: m.started,
+			Listen: m.node.addrs(), CacheDir: m.place.cacheDir, LogFile: m.place.logFile, Torrents: m.node.status(),
+		}, nil
+	case opStop:
+		m.stopOnce.Do(func() { close(m.stop) })
+		return nil, nil
+	default:
+		return nil, fmt.Errorf("this qqbtfs (%s) does not know the operation %q", programVersion(), op)
+	}
+}

@@ -1,0 +1,246 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/qqbtfs/qqbtfs/cache"
+	"github.com/qqbtfs/qqbtfs/cache/badgerstore"
+	"github.com/qqbtfs/qqbtfs/fetch"
+	"github.com/qqbtfs/qqbtfs/peerconn/wire"
+)
+
+// closeTimeout bounds the last announces when a node closes.
+const closeTimeout = 3 * time.Second
+
+// node is this process's part in the swarms: a session and its torrents, each
+// with its store.
+type node struct {
+	a       *app
+	sess    *fetch.Session
+	peers   []netip.AddrPort
+	members []*member
+}
+
+// member is one torrent of a node.
+type member struct {
+	*loaded
+	t     *fetch.Torrent
+	store *cache.Cache
+	dir   string // of the cache on disk; "" for plain files
+	// lost, if not nil, is told of pieces that are gone from the store.
+	lost atomic.Pointer[func(index int)]
+}
+
+// newNode starts a session that listens as the flags say.
+func (a *app) newNode(flags *netFlags, readTimeout time.Duration) (*node, error) {
+	if err := a.openLogFile(); err != nil {
+		return nil, err
+	}
+	peers, err := flags.peers.resolve()
+	if err != nil {
+		return nil, err
+	}
+	cfg := fetch.Config{
+		Listen:        flags.listen.list,
+		MaxPeers:      flags.maxPeers,
+		ReadTimeout:   readTimeout,
+		DownloadLimit: int64(flags.down),
+		UploadLimit:   int64(flags.up),
+		Client:        userAgent(),
+		Logger:        a.log.Logger,
+	}
+	if a.common.verbose >= 2 {
+		cfg.Trace = a.traceMessage
+	}
+	n := &node{a: a, peers: peers}
+	n.sess, err = listen(cfg)
+	return n, err
+}
+
+// traceMessage logs a wire message.
+func (a *app) traceMessage(addr netip.AddrPort, in bool, m wire.Message) {
+	dir := "to"
+	if in {
+		dir = "from"
+	}
+	a.log.Log(context.Background(), levelTrace, "message", dir, addr, "is", m.String())
+}
+
+// listen starts a session. Without a choice of the user it takes the first free
+// port from 6881 on, or any.
+func listen(cfg fetch.Config) (*fetch.Session, error) {
+	if len(cfg.Listen) > 0 {
+		s, err := fetch.NewSession(cfg)
+		return s, listenError(err)
+	}
+	for port := 6881; ; port++ {
+		if port == 6890 {
+			port = 0
+		}
+		cfg.Listen = []string{fmt.Sprintf(":%d", port)}
+		s, err := fetch.NewSession(cfg)
+		if port == 0 || !errors.Is(err, syscall.EADDRINUSE) {
+			return s, listenError(err)
+		}
+	}
+}
+
+func listenError(err error) error {
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return fmt.Errorf("%w: choose another port with --listen", err)
+	}
+	return err
+}
+
+// joinOptions say how a torrent takes part.
+type joinOptions struct {
+	disk  cache.Store // becomes the member's
+	dir   string
+	flags cacheFlags
+	fill  bool
+}
+
+// join adds a torrent to the node.
+func (n *node) join(l *loaded, opt joinOptions) (*member, error) {
+	m := &member{loaded: l, dir: opt.dir}
+	pool := fetch.NewPool(fetch.Layout(l.meta))
+	var torrent atomic.Pointer[fetch.Torrent]
+	m.store = cache.New(cache.Config{
+		Geometry: fetch.Geometry(l.meta),
+		Disk:     opt.disk,
+		RAM:      int64(opt.flags.ram),
+		Pool:     pool,
+		Quota:    int64(opt.flags.limit),
+		Logger:   n.a.log.With("torrent", l.meta.Info.Name),
+		OnLost: func(index int, err error) {
+			if t := torrent.Load(); t != nil {
+				t.Lost(index, err)
+			}
+			if f := m.lost.Load(); f != nil {
+				(*f)(index)
+			}
+		},
+	})
+	var err error
+	m.t, err = n.sess.Add(fetch.TorrentConfig{Meta: l.meta, Store: m.store, Pool: pool, Fill: opt.fill, Peers: n.peers})
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("%s: %w", l.source, err), m.store.Close())
+	}
+	torrent.Store(m.t)
+	n.members = append(n.members, m)
+	return m, nil
+}
+
+// close leaves the swarms and closes the stores.
+func (n *node) close() error {
+	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
+	defer cancel()
+	errs := []error{n.sess.Close(ctx)}
+	for _, m := range n.members {
+		if err := m.store.Close(); err != nil {
+			errs = append(errs, failf(codeDisk, "%s: %w", m.meta.Info.Name, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (n *node) status() []fetch.Status {
+	out := make([]fetch.Status, len(n.members))
+	for i, m := range n.members {
+		out[i] = m.t.Status()
+	}
+	return out
+}
+
+func (n *node) addrs() []string {
+	var out []string
+	for _, a := range n.sess.Addrs() {
+		out = append(out, a.String())
+	}
+	return out
+}
+
+// openCache opens the torrent's own directory in the cache directory: the pieces,
+// a copy of the .torrent file, and its name for people who look around.
+func (a *app) openCache(cacheDir string, l *loaded, flags cacheFlags) (joinOptions, error) {
+	dir := filepath.Join(cacheDir, cache.KeyOf(l.meta.InfoRaw).String())
+	opt := joinOptions{dir: dir, flags: flags}
+	if err := describeCache(dir, l); err != nil {
+		return opt, failf(codeDisk, "cache directory: %w", err)
+	}
+	disk, err := badgerstore.Open(filepath.Join(dir, "pieces"), fetch.Geometry(l.meta), badgerstore.Options{
+		MinFree: int64(flags.minFree),
+		Logger:  a.log.With("torrent", l.meta.Info.Name),
+	})
+	if errors.Is(err, badgerstore.ErrLocked) {
+		return opt, failf(codeDisk, "%s is mounted already (its cache is in use): see qqbtfs status, or give another --cache-dir", l.meta.Info.Name)
+	}
+	if err != nil {
+		return opt, failf(codeDisk, "cache of %s: %w", l.meta.Info.Name, err)
+	}
+	opt.disk = disk
+	return opt, nil
+}
+
+// describeCache makes dir and writes into it what it is. A full disk is no reason
+// to fail: the mount works without.
+func describeCache(dir string, l *loaded) error {
+	if err := makePrivateDir(dir); err != nil {
+		return err
+	}
+	for name, content := range map[string][]byte{
+		"meta.torrent": l.raw,
+		"name":         []byte(l.meta.Info.Name + "\n"),
+	} {
+		path := filepath.Join(dir, name)
+		if _, err := os.Stat(path); err == nil {
+			continue
+		}
+		if err := writeFile(path, content, 0o600, true); err != nil && !errors.Is(err, syscall.ENOSPC) {
+			return err
+		}
+	}
+	return nil
+}
+
+// writeFile writes a whole file or nothing of it. Without replace a file that
+// exists is an error that is fs.ErrExist.
+func writeFile(path string, content []byte, mode fs.FileMode, replace bool) error {
+	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(f.Name())
+	_, err = f.Write(content)
+	err = errors.Join(err, f.Chmod(mode), f.Sync(), f.Close())
+	switch {
+	case err != nil:
+		return err
+	case replace:
+		return os.Rename(f.Name(), path)
+	default:
+		return linkOrRename(f.Name(), path)
+	}
+}
+
+// linkOrRename gives the file tmp the name path if that is free. Where the file
+// system knows no links, somebody who takes the name meanwhile loses it.
+func linkOrRename(tmp, path string) error {
+	err := os.Link(tmp, path)
+	if err == nil || errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	if _, serr := os.Lstat(path); serr == nil {
+		return fs.ErrExist
+	}
+	return os.Rename(tmp, path)
+}

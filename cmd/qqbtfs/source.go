@@ -1,0 +1,260 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"os"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/qqbtfs/qqbtfs/fetch/metainfo"
+)
+
+const (
+	// sourceTimeout bounds the download of a .torrent file.
+	sourceTimeout = 30 * time.Second
+	maxRedirects  = 5
+)
+
+func isURL(s string) bool {
+	l := strings.ToLower(s)
+	return strings.HasPrefix(l, "http://") || strings.HasPrefix(l, "https://")
+}
+
+func isMagnet(s string) bool { return strings.HasPrefix(strings.ToLower(s), "magnet:") }
+
+// ampersandHint explains what a shell does to an unquoted URL, if that may have
+// happened to s.
+func ampersandHint(s string) string {
+	if isMagnet(s) && !strings.Contains(s, "&") || isURL(s) && strings.Contains(s, "?") {
+		return " (the shell ends a command at an unquoted &: put the URL in quotes)"
+	}
+	return ""
+}
+
+// loaded is a torrent as it came from a SOURCE.
+type loaded struct {
+	source string // as given on the command line
+	raw    []byte // the .torrent file
+	meta   *metainfo.MetaInfo
+}
+
+// loadSources loads all sources at once and keeps their order. The same torrent
+// given twice is one torrent.
+func (a *app) loadSources(ctx context.Context, sources []string) ([]*loaded, error) {
+	all := make([]*loaded, len(sources))
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(8)
+	for i, s := range sources {
+		g.Go(func() (err error) {
+			all[i], err = loadSource(gctx, s)
+			return err
+		})
+	}
+	if err := g.Wait(); err != nil {
+		if ctx.Err() != nil {
+			return nil, failf(codeIncomplete, "interrupted")
+		}
+		return nil, err
+	}
+	seen := map[[20]byte]string{}
+	unique := all[:0]
+	for _, l := range all {
+		h := l.meta.HashV1()
+		if first, dup := seen[h]; dup {
+			a.log.Warn("the same torrent twice", "first", first, "again", l.source)
+			continue
+		}
+		seen[h] = l.source
+		unique = append(unique, l)
+	}
+	return unique, nil
+}
+
+// loadSource loads one torrent. Its errors name the source, without secrets. With
+// metainfo.ErrV2Only the torrent is there too, to look at.
+func loadSource(ctx context.Context, s string) (*loaded, error) {
+	name := s
+	var raw []byte
+	var err error
+	switch {
+	case isMagnet(s):
+		return nil, failf(codeSource, "magnet links are not supported yet, a later version will: give the .torrent file or its URL instead of %.60s%s", s, ampersandHint(s))
+	case isURL(s):
+		name = shownURL(s)
+		raw, err = fetchURL(ctx, s)
+	default:
+		raw, err = readSource(s)
+	}
+	if err != nil {
+		hint := ampersandHint(s)
+		if netErr := (*net.OpError)(nil); errors.As(err, &netErr) {
+			hint = "" // the server did not even see the rest
+		}
+		return nil, failf(codeSource, "%s: %w%s", name, err, hint)
+	}
+	meta, err := metainfo.Parse(raw)
+	if err != nil {
+		return &loaded{s, raw, meta}, failf(codeSource, "%s: %w%s", name, parseError(raw, err), ampersandHint(s))
+	}
+	return &loaded{s, raw, meta}, nil
+}
+
+// parseError says what else the bytes may be.
+func parseError(raw []byte, err error) error {
+	head := bytes.TrimSpace(raw[:min(len(raw), 512)])
+	switch {
+	case errors.Is(err, metainfo.ErrV2Only):
+		return err
+	case len(head) == 0:
+		return errors.New("is empty, not a torrent")
+	case head[0] == '<':
+		return errors.New("is a web page, not a torrent")
+	case bytes.HasPrefix(head, []byte("magnet:")):
+		return errors.New("holds a magnet link, which is not supported yet: give the .torrent file itself")
+	case head[0] != 'd':
+		return errors.New("is not a torrent")
+	default:
+		return fmt.Errorf("is not a valid torrent: %w", err)
+	}
+}
+
+// readSource reads a .torrent file.
+func readSource(name string) ([]byte, error) {
+	fi, err := os.Stat(name)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, errors.New("there is no such file")
+	case err != nil:
+		return nil, bare(err)
+	case fi.IsDir():
+		return nil, errors.New("is a directory; a SOURCE is a .torrent file (make one with: qqbtfs create)")
+	}
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, bare(err)
+	}
+	defer f.Close()
+	return readBounded(f)
+}
+
+// bare returns err without the path, which the caller names.
+func bare(err error) error {
+	if p := (*fs.PathError)(nil); errors.As(err, &p) {
+		return p.Err
+	}
+	return err
+}
+
+func readBounded(r io.Reader) ([]byte, error) {
+	b, err := io.ReadAll(io.LimitReader(r, metainfo.MaxFileSize+1))
+	if err != nil {
+		return nil, bare(err)
+	}
+	if len(b) > metainfo.MaxFileSize {
+		return nil, fmt.Errorf("is larger than %s, so it is not a torrent", formatBytes(metainfo.MaxFileSize))
+	}
+	return b, nil
+}
+
+// shownURL is a URL without user, password and query, which may be secrets.
+func shownURL(s string) string {
+	u, err := url.Parse(s)
+	if err != nil {
+		return "(invalid URL)"
+	}
+	u.User, u.RawQuery, u.Fragment = nil, "", ""
+	return u.String()
+}
+
+// fetchURL fetches a .torrent file over http or https.
+func fetchURL(ctx context.Context, s string) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, sourceTimeout)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s, nil)
+	if err != nil {
+		return nil, errors.New("is not a valid URL")
+	}
+	req.Header.Set("User-Agent", userAgent())
+	client := newSourceClient()
+	defer client.CloseIdleConnections()
+	resp, err := client.Do(req)
+	if err != nil {
+		return nil, downloadError(ctx, err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return nil, fmt.Errorf("the server answers %q", printable(resp.Status))
+	}
+	b, err := readBounded(resp.Body)
+	if err != nil {
+		return nil, downloadError(ctx, err)
+	}
+	return b, nil
+}
+
+// downloadError is err without the URL in it, which may carry secrets.
+func downloadError(ctx context.Context, err error) error {
+	if u := (*url.Error)(nil); errors.As(err, &u) {
+		err = u.Err
+	}
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		return fmt.Errorf("no complete answer within %s", formatDuration(sourceTimeout))
+	}
+	return err
+}
+
+// newSourceClient returns an HTTP client that follows a few redirects, to http
+// and https only, and from a public address never to a local one: a server must
+// not be able to make us ask for what only we can reach.
+func newSourceClient() *http.Client {
+	var public atomic.Bool
+	dialer := net.Dialer{Timeout: 10 * time.Second, ControlContext: func(_ context.Context, _, addr string, _ syscall.RawConn) error {
+		ap, err := netip.ParseAddrPort(addr)
+		if err != nil {
+			return err
+		}
+		local := isLocal(ap.Addr().Unmap())
+		if local && public.Load() {
+			return fmt.Errorf("redirected from a public server to the local address %s", ap.Addr())
+		}
+		if !local {
+			public.Store(true)
+		}
+		return nil
+	}}
+	return &http.Client{
+		Transport: &http.Transport{
+			Proxy:                  http.ProxyFromEnvironment,
+			DialContext:            dialer.DialContext,
+			ForceAttemptHTTP2:      true,
+			TLSHandshakeTimeout:    10 * time.Second,
+			MaxResponseHeaderBytes: 64 << 10,
+		},
+		CheckRedirect: func(req *http.Request, via []*http.Request) error {
+			if len(via) > maxRedirects {
+				return fmt.Errorf("more than %d redirects", maxRedirects)
+			}
+			if !isURL(req.URL.Scheme + "://") {
+				return fmt.Errorf("redirected to a %s URL", req.URL.Scheme)
+			}
+			return nil
+		},
+	}
+}
+
+func isLocal(a netip.Addr) bool {
+	return a.IsLoopback() || a.IsPrivate() || a.IsLinkLocalUnicast() || a.IsUnspecified() || a.IsMulticast()
+}

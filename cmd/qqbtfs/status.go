@@ -1,0 +1,267 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/qqbtfs/qqbtfs/cmd/qqbtfs/control"
+	"github.com/qqbtfs/qqbtfs/fetch"
+	"github.com/qqbtfs/qqbtfs/fetch/tracker"
+)
+
+// askTimeout bounds the wait for a mount's status.
+const askTimeout = 5 * time.Second
+
+func (a *app) statusCmd() *cobra.Command {
+	asJSON := false
+	cmd := &cobra.Command{
+		Use:   "status [MOUNTPOINT]",
+		Short: "Tell what a mount is doing, or list all mounts",
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return nil
+			}
+			return oneArg("MOUNTPOINT")(cmd, args)
+		},
+		ValidArgsFunction: a.completeMounts,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			ctx, cancel := context.WithTimeout(cmd.Context(), askTimeout)
+			defer cancel()
+			if len(args) == 0 {
+				return a.statusOfAll(ctx, asJSON)
+			}
+			return a.statusOfOne(ctx, args[0], asJSON)
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return cmd
+}
+
+func (a *app) statusOfOne(ctx context.Context, mountpoint string, asJSON bool) error {
+	path, err := realPath(mountpoint)
+	if err != nil {
+		return failf(codeNoMount, "%s: %w", mountpoint, err)
+	}
+	c, err := control.Dial(control.Dirs(string(a.common.cacheDir)), path)
+	if errors.Is(err, control.ErrNone) {
+		return failf(codeNoMount, "no live mount of yours at %s (see: qqbtfs status)", path)
+	}
+	if err != nil {
+		return fail(codeFailure, err)
+	}
+	defer c.Close()
+	var st mountStatus
+	if err := c.Call(ctx, opStatus, &st); err != nil {
+		return failf(codeFailure, "%s: %w", path, err)
+	}
+	if asJSON {
+		return printJSON(a.out, st)
+	}
+	return printStatus(a.out, st, time.Now())
+}
+
+// statusOfAll asks every live mount of this user.
+func (a *app) statusOfAll(ctx context.Context, asJSON bool) error {
+	clients, err := control.All(control.Dirs(string(a.common.cacheDir)))
+	errs := []error{err}
+	all := []mountStatus{}
+	for _, c := range clients {
+		var st mountStatus
+		if err := c.Call(ctx, opStatus, &st); err != nil {
+			errs = append(errs, err)
+		} else {
+			all = append(all, st)
+		}
+		c.Close()
+	}
+	slices.SortFunc(all, func(x, y mountStatus) int { return strings.Compare(x.Mountpoint, y.Mountpoint) })
+	if asJSON {
+		errs = append(errs, printJSON(a.out, all))
+	} else {
+		errs = append(errs, printMounts(a.out, all))
+	}
+	return errors.Join(errs...)
+}
+
+func printJSON(w io.Writer, v any) error {
+	enc := json.NewEncoder(w)
+	enc.SetIndent("", "  ")
+	enc.SetEscapeHTML(false)
+	return enc.Encode(v)
+}
+
+// printMounts lists mounts, a line for each torrent.
+func printMounts(w io.Writer, all []mountStatus) error {
+	if len(all) == 0 {
+		_, err := fmt.Fprintln(w, "nothing is mounted")
+		return err
+	}
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(t, "MOUNTPOINT\tTORRENT\tSIZE\tHAVE\tDOWN\tUP\tPEERS\tSTATE")
+	for _, m := range all {
+		for _, s := range m.Torrents {
+			fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%d\t%s\n", m.Mountpoint, printable(s.Name), formatBytes(s.Bytes),
+				percent(s.BytesHave, s.Bytes), formatRate(s.DownRate), formatRate(s.UpRate), len(s.Peers), s.State)
+		}
+	}
+	return t.Flush()
+}
+
+// printStatus tells everything about one mount.
+func printStatus(w io.Writer, m mountStatus, now time.Time) error {
+	fmt.Fprintf(w, "%s, mounted for %s by process %d, listening on %s\n",
+		m.Mountpoint, formatDuration(now.Sub(m.Started)), m.PID, orNone(strings.Join(m.Listen, " ")))
+	if m.LogFile != "" {
+		fmt.Fprintf(w, "log %s\n", m.LogFile)
+	}
+	for _, s := range m.Torrents {
+		fmt.Fprintln(w)
+		if err := printTorrent(w, s, now); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func orNone(s string) string {
+	if s == "" {
+		return "nothing"
+	}
+	return s
+}
+
+func printTorrent(w io.Writer, s fetch.Status, now time.Time) error {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintf(t, "%s\n", printable(s.Name))
+	row := func(name, format string, args ...any) {
+		fmt.Fprintf(t, "  %s\t%s\n", name, fmt.Sprintf(format, args...))
+	}
+	row("state", "%s", s.State)
+	for i, line := range s.Waiting {
+		if i > 0 {
+			row("", "waiting for %s", line)
+		}
+	}
+	row("progress", "%s / %s (%s), %d / %d pieces%s", formatBytes(s.BytesHave), formatBytes(s.Bytes),
+		percent(s.BytesHave, s.Bytes), s.PiecesHave, s.Pieces, left(s))
+	row("down", "%s, %s in all, %s wasted", formatRate(s.DownRate), formatBytes(s.Downloaded), formatBytes(s.Wasted))
+	row("up", "%s, %s in all", formatRate(s.UpRate), formatBytes(s.Uploaded))
+	row("hash failures", "%d, %s banned", s.HashFailures, plural(s.Banned, "peer"))
+	row("cache", "%s: %s on disk, %s in memory, %s answered from memory and %s from disk, %s damaged",
+		s.Cache.State, formatBytes(s.Cache.DiskBytes), formatBytes(s.Cache.RAMBytes),
+		plural(int(s.Cache.RAMHits), "read"), plural(int(s.Cache.DiskHits), "read"), plural(int(s.Cache.Damaged), "piece"))
+	row("info-hash", "%s", s.InfoHash)
+	row("trackers", "%d", len(s.Trackers))
+	for _, tr := range s.Trackers {
+		row("", "%s: %s", tr.URL, trackerText(tr, now))
+	}
+	row("peers", "%d connected, %d known", len(s.Peers), s.KnownPeers)
+	if err := t.Flush(); err != nil || len(s.Peers) == 0 {
+		return err
+	}
+	return printPeers(w, s.Peers)
+}
+
+// left says how long a download takes at its present rate.
+func left(s fetch.Status) string {
+	if d := remaining(s.Bytes-s.BytesHave, s.DownRate); d > 0 {
+		return ", " + formatDuration(d) + " left"
+	}
+	return ""
+}
+
+func trackerText(tr tracker.Status, now time.Time) string {
+	var parts []string
+	switch {
+	case tr.LastError != "":
+		parts = append(parts, "failed: "+printable(tr.LastError))
+	case tr.LastOK != "":
+		parts = append(parts, printable(tr.LastOK))
+	default:
+		parts = append(parts, "not asked yet")
+	}
+	if tr.Announcing {
+		parts = append(parts, "asking now")
+	} else if d := tr.NextAnnounce.Sub(now); !tr.NextAnnounce.IsZero() && d > 0 {
+		parts = append(parts, "next in "+formatDuration(d))
+	}
+	return strings.Join(parts, ", ")
+}
+
+func printPeers(w io.Writer, peers []fetch.PeerStatus) error {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(t, "    ADDRESS\tCLIENT\tHAS\tDOWN\tUP\tRTT\tNOTES")
+	for _, p := range peers {
+		fmt.Fprintf(t, "    %s\t%s\t%.1f%%\t%s\t%s\t%.0f ms\t%s\n", p.Addr, printable(p.Client), p.Progress*100,
+			formatRate(p.DownRate), formatRate(p.UpRate), p.RTT, peerNotes(p))
+	}
+	return t.Flush()
+}
+
+func peerNotes(p fetch.PeerStatus) string {
+	var notes []string
+	for _, n := range []struct {
+		is   bool
+		text string
+	}{
+		{!p.Outgoing, "incoming"},
+		{p.Choked, "chokes us"},
+		{p.Snubbed, "does not deliver"},
+		{p.Owes > 0, "owes " + plural(p.Owes, "block")},
+		{p.Unchoked && p.Interested, "takes from us"},
+	} {
+		if n.is {
+			notes = append(notes, n.text)
+		}
+	}
+	return strings.Join(notes, ", ")
+}
+
+// progressText is the state of all torrents in one line.
+func progressText(all []fetch.Status) string {
+	var sum fetch.Status
+	var waiting []string
+	peers := map[string]bool{}
+	for _, s := range all {
+		sum.Bytes += s.Bytes
+		sum.BytesHave += s.BytesHave
+		sum.DownRate += s.DownRate
+		sum.UpRate += s.UpRate
+		waiting = append(waiting, s.Waiting...)
+		for _, p := range s.Peers {
+			peers[p.Addr] = true
+		}
+	}
+	parts := []string{
+		progressName(all), fmt.Sprintf("%s of %s", percent(sum.BytesHave, sum.Bytes), formatBytes(sum.Bytes)),
+		"down " + formatRate(sum.DownRate), "up " + formatRate(sum.UpRate), plural(len(peers), "peer"),
+	}
+	if l := left(sum); l != "" {
+		parts = append(parts, l[2:])
+	}
+	switch {
+	case len(waiting) > 1:
+		parts = append(parts, fmt.Sprintf("%d reads waiting, for %s", len(waiting), waiting[0]))
+	case len(waiting) == 1:
+		parts = append(parts, "waiting for "+waiting[0])
+	case len(all) == 1 && len(peers) == 0:
+		parts = append(parts, all[0].State)
+	}
+	return strings.Join(parts, "  ")
+}
+
+func progressName(all []fetch.Status) string {
+	if len(all) == 1 {
+		return cut(printable(all[0].Name), 30)
+	}
+	return plural(len(all), "torrent")
+}

@@ -1,0 +1,84 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/qqbtfs/qqbtfs/fetch"
+	"github.com/qqbtfs/qqbtfs/fs"
+)
+
+// view shows a member as an fs.Torrent: its files without the padding.
+type view struct {
+	m       *member
+	files   []fs.File
+	indices []int       // of files in the metainfo
+	back    map[int]int // the inverse
+}
+
+func newView(m *member) *view {
+	v := &view{m: m, back: map[int]int{}}
+	for i, f := range m.meta.Info.Files {
+		if f.Pad {
+			continue
+		}
+		v.back[i] = len(v.files)
+		v.indices = append(v.indices, i)
+		v.files = append(v.files, fs.File{Path: f.Path, Length: f.Length, Exec: f.Exec, Symlink: f.Symlink})
+	}
+	return v
+}
+
+func (v *view) Name() string       { return v.m.meta.Info.Name }
+func (v *view) Dir() bool          { return v.m.meta.Info.Dir }
+func (v *view) Files() []fs.File   { return v.files }
+func (v *view) ModTime() time.Time { return v.m.meta.Created }
+
+func (v *view) LocalBytes(file int) int64 { return v.m.t.LocalBytes(v.indices[file]) }
+
+func (v *view) Open(file int) (fs.Handle, error) {
+	return handle{v.m.t.NewReader(v.indices[file])}, nil
+}
+
+// Xattrs are info-hash on all, and progress and pieces of the file or of the
+// whole torrent.
+func (v *view) Xattrs(file int) map[string]string {
+	var all, have int
+	if file < 0 {
+		all, have = v.m.meta.NumPieces(), v.m.store.Stats().Pieces
+	} else {
+		all, have = v.m.t.FilePieces(v.indices[file])
+	}
+	return map[string]string{
+		fs.InfoHashXattr: fmt.Sprintf("%x", v.m.meta.HashV1()),
+		"progress":       percent(int64(have), int64(all)),
+		"pieces":         fmt.Sprintf("%d/%d", have, all),
+	}
+}
+
+// watch tells the file system of local bytes that get lost.
+func (v *view) watch(f *fs.FS) {
+	lay := fetch.Layout(v.m.meta)
+	changed := func(index int) {
+		for file := range lay.PieceFiles(index) {
+			if i, shown := v.back[file]; shown {
+				f.Changed(v, i)
+			}
+		}
+	}
+	v.m.lost.Store(&changed)
+}
+
+// handle is a reader whose end of file is no error.
+type handle struct{ *fetch.Reader }
+
+func (h handle) ReadAt(ctx context.Context, p []byte, off int64) (int, error) {
+	n, err := h.Reader.ReadAt(ctx, p, off)
+	if errors.Is(err, io.EOF) {
+		err = nil
+	}
+	return n, err
+}
