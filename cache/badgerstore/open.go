@@ -107,6 +107,9 @@ func makeDiscard(name string) error {
 func (s *Store) startReading() {
 	s.setState("disk full: reading only")
 	err := sweep(s.home.data, s.log)
+	if logs, _ := filepath.Glob(filepath.Join(s.home.data, "*.mem")); err == nil && len(logs) > 0 {
+		err = errors.New("logs of a crash are still to be replayed")
+	}
 	if err == nil {
 		s.db, err = openBadger(s.home.data, true, s.log)
 	}

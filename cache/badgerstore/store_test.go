@@ -130,11 +130,11 @@ func TestQuota(t *testing.T) {
 
 // Deleted pieces give their disk space back.
 func TestReclaim(t *testing.T) {
-	tor := cachetest.NewTorrent(240, 1<<20, 1<<20)
+	tor := cachetest.NewTorrent(150, 1<<20, 1<<20)
 	s := open(t, t.TempDir(), tor.Geometry(), Options{})
-	mustPut(t, s, tor, all(240)...)
+	mustPut(t, s, tor, all(150)...)
 	before := s.Stats().DiskBytes
-	for i := range 200 {
+	for i := range 110 {
 		if err := s.Delete(i); err != nil {
 			t.Fatal(err)
 		}
@@ -144,14 +144,14 @@ func TestReclaim(t *testing.T) {
 	}
 	after := s.Stats().DiskBytes
 	t.Logf("disk: %d MiB, then %d MiB", before>>20, after>>20)
-	if after > before-128<<20 {
+	if after > before-64<<20 {
 		t.Errorf("disk bytes: %d, then %d: too little was given back", before, after)
 	}
 	if got := checkHad(t, s, tor); got != 40 {
 		t.Errorf("%d pieces right, want 40", got)
 	}
-	mustPut(t, s, tor, all(200)...)
-	if got := slices.Collect(s.Pieces()); !slices.Equal(got, all(240)) {
+	mustPut(t, s, tor, all(110)...)
+	if got := slices.Collect(s.Pieces()); !slices.Equal(got, all(150)) {
 		t.Errorf("Pieces() = %v", got)
 	}
 }

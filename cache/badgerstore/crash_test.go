@@ -1,0 +1,202 @@
+package badgerstore
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+
+	"github.com/qqbtfs/qqbtfs/cache/cachetest"
+)
+
+// childEnv makes the test binary a writer that fills the store in the directory
+// that it names, until it is killed.
+const childEnv = "BADGERSTORE_TEST_DIR"
+
+func TestMain(m *testing.M) {
+	if dir := os.Getenv(childEnv); dir != "" {
+		if err := writeForEver(dir); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
+	os.Exit(m.Run())
+}
+
+func crashTorrent() *cachetest.Torrent { return cachetest.NewTorrent(60, 300<<10, 5000) }
+
+// writeForEver puts and deletes pieces, and prints a line after every Put.
+func writeForEver(dir string) error {
+	tor := crashTorrent()
+	s, err := Open(dir, tor.Geometry(), Options{})
+	if err != nil {
+		return err
+	}
+	t := new(testing.T)
+	for n := 0; ; n++ {
+		i := n * 7 % tor.NumPieces()
+		if s.Has(i) {
+			s.Delete(i)
+		}
+		if err := put(t, s, tor, i, (i+1)%tor.NumPieces()); err != nil {
+			return err
+		}
+		fmt.Println(n)
+	}
+}
+
+// A killed writer loses nothing that was put, and leaves nothing wrong.
+func TestKill(t *testing.T) {
+	tor, dir := crashTorrent(), t.TempDir()
+	for round := range 4 {
+		cmd := exec.Command(os.Args[0])
+		cmd.Env = append(os.Environ(), childEnv+"="+dir)
+		cmd.Stderr = os.Stderr
+		out, err := cmd.StdoutPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		lines := bufio.NewScanner(out)
+		for range 1 + rand.IntN(40) {
+			if !lines.Scan() {
+				t.Fatal("the writer has ended by itself")
+			}
+		}
+		cmd.Process.Kill()
+		cmd.Wait()
+
+		s := open(t, dir, tor.Geometry(), Options{})
+		count, _ := s.have.size()
+		if right := checkHad(t, s, tor); right != count || right == 0 {
+			t.Errorf("round %d: %d pieces right of %d", round, right, count)
+		}
+		s.Close()
+	}
+}
+
+// Whatever a power loss or a bad disk does to whatever file, the store opens and
+// gives no wrong byte.
+func TestDamagedFiles(t *testing.T) {
+	tor := cachetest.NewTorrent(40, 40<<10, 70)
+	whole := t.TempDir()
+	s := open(t, whole, tor.Geometry(), Options{})
+	mustPut(t, s, tor, all(20)...)
+	s.Delete(3)
+	if err := s.alone(s.merge); err != nil { // so that there is a table
+		t.Fatal(err)
+	}
+	mustPut(t, s, tor, all(40)[20:]...)
+	// What a crash leaves: logs with sparse ends, and no clean stop.
+	crashed := filepath.Join(t.TempDir(), "crashed")
+	copyStore(t, crashed, whole)
+	s.Close()
+	for state, from := range map[string]string{"clean": whole, "crashed": crashed} {
+		damages := damages[state]
+		files, err := filepath.Glob(filepath.Join(from, "data-1", "*"))
+		if err != nil || len(files) < 4 {
+			t.Fatal(files, err)
+		}
+		for _, f := range files {
+			for name, damage := range damages {
+				t.Run(state+"/"+filepath.Base(f)+"/"+name, func(t *testing.T) {
+					dir := filepath.Join(t.TempDir(), "c")
+					copyStore(t, dir, from)
+					damage(t, filepath.Join(dir, "data-1", filepath.Base(f)))
+					afterDamage(t, dir, tor)
+				})
+			}
+		}
+	}
+}
+
+// copyStore copies a store's directory, sparse ends as such.
+func copyStore(t *testing.T, to, from string) {
+	t.Helper()
+	must(t, filepath.WalkDir(from, func(name string, e fs.DirEntry, err error) error {
+		rel, _ := filepath.Rel(from, name)
+		if err != nil || e.IsDir() {
+			return errors.Join(err, os.MkdirAll(filepath.Join(to, rel), 0o700))
+		}
+		if e.Name() == ballastName || e.Name() == lockName {
+			return nil
+		}
+		b, err := os.ReadFile(name)
+		if err != nil {
+			return err
+		}
+		n := len(bytes.TrimRight(b, "\x00"))
+		copied := filepath.Join(to, rel)
+		return errors.Join(os.WriteFile(copied, b[:n], 0o600), os.Truncate(copied, int64(len(b))))
+	}))
+}
+
+func afterDamage(t *testing.T, dir string, tor *cachetest.Torrent) {
+	s := open(t, dir, tor.Geometry(), Options{})
+	count, _ := s.have.size()
+	right := checkHad(t, s, tor)
+	if got := s.Stats().Damaged; got != int64(count-right) {
+		t.Errorf("%d pieces were had, %d are right, but Damaged = %d", count, right, got)
+	}
+	mustPut(t, s, tor, all(40)...)
+	if got := checkHad(t, s, tor); got != 40 {
+		t.Errorf("%d pieces right after all were put again", got)
+	}
+	s.Close()
+}
+
+var damages = map[string]map[string]func(t *testing.T, name string){
+	"clean": {
+		"gone":  func(t *testing.T, name string) { must(t, os.Remove(name)) },
+		"half":  func(t *testing.T, name string) { must(t, os.Truncate(name, sizeOf(t, name)/2)) },
+		"zeros": func(t *testing.T, name string) { overwrite(t, name, 0, 1, zero) },
+		"noise": func(t *testing.T, name string) { overwrite(t, name, 0.3, 1, noise) },
+	},
+	"crashed": {
+		"empty": func(t *testing.T, name string) { must(t, os.Truncate(name, 0)) },
+		"hole":  func(t *testing.T, name string) { overwrite(t, name, 0.2, 0.4, zero) },
+		"head":  func(t *testing.T, name string) { overwrite(t, name, 0, 0.05, noise) },
+	},
+}
+
+func zero(b []byte) { clear(b) }
+
+func noise(b []byte) { rand.NewChaCha8([32]byte{9}).Read(b) }
+
+// overwrite changes the part [from, to) of the bytes of a file that are not the
+// zeros of its sparse end.
+func overwrite(t *testing.T, name string, from, to float64, with func([]byte)) {
+	t.Helper()
+	b, err := os.ReadFile(name)
+	must(t, err)
+	n := float64(len(bytes.TrimRight(b, "\x00")))
+	lo, hi := int(from*n), int(to*n)
+	with(b[lo:hi])
+	f, err := os.OpenFile(name, os.O_WRONLY, 0)
+	must(t, err)
+	defer f.Close()
+	_, err = f.WriteAt(b[lo:hi], int64(lo))
+	must(t, err)
+}
+
+func sizeOf(t *testing.T, name string) int64 {
+	info, err := os.Stat(name)
+	must(t, err)
+	return info.Size()
+}
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
