@@ -9,7 +9,8 @@ import (
 )
 
 // ParseInfo validates an encoded info dictionary of at most MaxInfoSize bytes.
-// The Info shares raw. With ErrV2Only the Info is valid, but has no pieces. Other errors are a *Error or a *bencode.SyntaxError.
+// The Info shares raw. With ErrV2Only the Info is valid, but has no pieces, and its
+// files no offsets. Other errors are a *Error or a *bencode.SyntaxError.
 func ParseInfo(raw []byte) (Info, error) {
 	if len(raw) == 0 {
 		return Info{}, errorf("info", "is missing")

@@ -9,6 +9,8 @@ import (
 const (
 	maxComponent = 255 // bytes of a file name (NAME_MAX)
 	maxExtension = 16  // bytes, with the dot, that a cut name keeps
+
+	maxRawComponent = 4 << 10 // bytes of a raw name that are looked at
 )
 
 // component makes a safe file name of one component of a path: no separator and
@@ -22,6 +24,9 @@ func component(raw string) string {
 		return ""
 	case raw != "" && len(raw) <= maxComponent && !strings.ContainsFunc(raw, notPlain):
 		return raw
+	}
+	if len(raw) > maxRawComponent {
+		raw = raw[:maxRawComponent-maxExtension] + raw[len(raw)-maxExtension:]
 	}
 	var s strings.Builder
 	for i, r := range raw {
@@ -49,8 +54,14 @@ func isDots(s string) bool { return s == "." || s == ".." }
 
 // invisible reports whether r cannot be seen or changes how others are seen.
 func invisible(r rune) bool {
-	return unicode.In(r, unicode.Cc, unicode.Cf, unicode.Zl, unicode.Zp) || r == '\u034f' || r == '\u115f' || r == '\u1160' || r == '\u3164'
+	if r <= '~' {
+		return r < ' '
+	}
+	return unicode.In(r, unicode.Cc, unicode.Cf, unicode.Zl, unicode.Zp) || strings.ContainsRune(fillers, r)
 }
+
+// fillers are letters and marks without a shape.
+const fillers = "\u034f\u115f\u1160\u3164\uffa0"
 
 // shorten returns name with suffix put before its extension, and cut between two
 // characters before that so that it fits in a file name.

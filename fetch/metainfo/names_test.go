@@ -40,6 +40,8 @@ func TestComponent(t *testing.T) {
 		{"256 bytes", x(256), x(255)},
 		{"extension kept", x(300) + ".flac", x(250) + ".flac"},
 		{"extension too long", "a." + x(300), "a." + x(253)},
+		{"megabytes", strings.Repeat("é", 1<<20) + ".txt", strings.Repeat("é", 125) + ".txt"},
+		{"letters without a shape", "a\u3164\u115f", "a__"},
 		{"cut between characters", strings.Repeat("é", 200), strings.Repeat("é", 127)},
 		{"cut between characters, extension kept", "a" + strings.Repeat("日", 99) + ".txt", "a" + strings.Repeat("日", 83) + ".txt"},
 		{"hidden and long", "." + x(300), "." + x(254)},
