@@ -153,7 +153,7 @@ func (c *netConn) update(f func(p *proto.Conn)) {
 	}
 	f(c.proto)
 	c.events = c.proto.AppendEvents(c.events)
-	events, queued := len(c.events) > 0, c.proto.State().Queued
+	events, queued := len(c.events) > 0, c.proto.OutputLen()
 	c.mu.Unlock()
 	switch {
 	case queued > maxQueued:

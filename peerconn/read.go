@@ -148,7 +148,7 @@ func (c *netConn) digest(in *input, n int) error {
 		err = c.proto.Feed(now, in.buf[:n])
 	}
 	in.evs = c.proto.AppendEvents(in.evs)
-	if c.proto.State().Queued > 0 {
+	if c.proto.OutputLen() > 0 {
 		c.Flush()
 	}
 	return err
@@ -180,7 +180,7 @@ func (c *netConn) waitForRoom() error {
 func (c *netConn) hasRoom() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.reading = c.proto.State().Queued <= maxBacklog && len(c.pieces) <= maxWaiting
+	c.reading = c.proto.OutputLen() <= maxBacklog && len(c.pieces) <= maxWaiting
 	return c.reading
 }
 

@@ -47,6 +47,7 @@ func Conformance(t *testing.T, open func(peerconn.Options) peerconn.Driver) {
 		{"Refused", suite.refused},
 		{"IncomingHandshakes", suite.incomingHandshakes},
 		{"Floods", suite.floods},
+		{"NeverReads", suite.neverReads},
 		{"DownloadLimit", suite.downloadLimit},
 		{"UploadLimit", suite.uploadLimit},
 		{"Trace", suite.trace},

@@ -255,6 +255,22 @@ func (s suite) floods(t *testing.T) {
 	}
 }
 
+// neverReads is a peer that asks for everything and takes none of it.
+func (s suite) neverReads(t *testing.T) {
+	tor := NewTorrent(3, 16<<20, 256<<10)
+	g := NewGiver(tor)
+	w := newWatch(t, g)
+	_, addr := s.listener(t, peerconn.Options{Accept: Accept(tor, "give", w), WriteTimeout: 200 * time.Millisecond})
+	Start(t, tor, Flooder{}).Connect(addr)
+	err := w.closed()
+	if ne := (*peerconn.NetError)(nil); !errors.As(err, &ne) || ne.Op != "write" {
+		t.Errorf("ended with %v", err)
+	}
+	if queued, done, _ := g.Blocks(); queued != done {
+		t.Errorf("%d blocks queued, %d done", queued, done)
+	}
+}
+
 func (s suite) downloadLimit(t *testing.T) {
 	tor := NewTorrent(5, 1<<20, 128<<10)
 	lim := peerconn.NewLimiter(2 << 20)

@@ -31,16 +31,20 @@ type Getter struct {
 
 // NewGetter has depth requests in flight on each connection.
 func NewGetter(torrent *Torrent, depth int) *Getter {
-	todo := torrent.Requests()
-	return &Getter{
-		torrent: torrent,
-		depth:   depth,
-		data:    make([]byte, len(torrent.Data)),
-		done:    make(chan struct{}),
-		todo:    todo,
-		left:    len(todo),
-		flying:  map[peerconn.Conn]map[wire.Request]struct{}{},
-	}
+	g := &Getter{torrent: torrent, depth: depth, data: make([]byte, len(torrent.Data))}
+	g.Reset()
+	return g
+}
+
+// Reset starts all over, for new connections: the old ones must have nothing in
+// flight.
+func (g *Getter) Reset() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.done = make(chan struct{})
+	g.todo = g.torrent.Requests()
+	g.left = len(g.todo)
+	g.flying = map[peerconn.Conn]map[wire.Request]struct{}{}
 }
 
 // Done is closed when all blocks have come.
@@ -57,6 +61,7 @@ func (g *Getter) Events(c peerconn.Conn, evs []proto.Event) bool {
 		case proto.Handshaken:
 			c.Send(wire.Interested{})
 		case proto.Unchoked:
+			g.open(c)
 			asked = true
 		case proto.Block:
 			if g.OnBlock != nil {
@@ -72,6 +77,15 @@ func (g *Getter) Events(c peerconn.Conn, evs []proto.Event) bool {
 		g.ask(c)
 	}
 	return true
+}
+
+// open makes c one of those to ask.
+func (g *Getter) open(c peerconn.Conn) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.flying[c] == nil {
+		g.flying[c] = map[wire.Request]struct{}{}
+	}
 }
 
 func (g *Getter) dst(r wire.Request) []byte {
@@ -95,13 +109,8 @@ func (g *Getter) finish(c peerconn.Conn, r wire.Request, got bool) {
 // ask fills the pipeline of c, once half of it is empty.
 func (g *Getter) ask(c peerconn.Conn) {
 	g.mu.Lock()
-	flying := g.flying[c]
-	if flying == nil {
-		flying = map[wire.Request]struct{}{}
-		g.flying[c] = flying
-	}
-	n := 0
-	if len(flying) <= g.depth/2 {
+	flying, n := g.flying[c], 0
+	if flying != nil && len(flying) <= g.depth/2 {
 		n = min(g.depth-len(flying), len(g.todo))
 	}
 	reqs := g.todo[:n:n]
