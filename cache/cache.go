@@ -80,11 +80,10 @@ type Cache struct {
 	stats  Stats         // the counters of it
 
 	// The RAM tier.
-	used    int64     // memory of resident pieces and of loads in progress
-	clean   list.List // of *resident, most recently read first
-	dirty   list.List // of *resident, oldest first
-	seq     uint64    // of the last dirty piece
-	waiting int       // Puts that wait for room
+	used  int64     // memory of resident pieces and of loads in progress
+	clean list.List // of *resident, most recently read first
+	dirty list.List // of *resident, oldest first
+	seq   uint64    // of the last dirty piece
 
 	// The disk tier and its writer.
 	onDisk   int64 // bytes of the pieces on disk

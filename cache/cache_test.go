@@ -350,6 +350,47 @@ func TestDeleteWhileWriting(t *testing.T) {
 	})
 }
 
+// A piece deleted while it is loaded does not come back with the load.
+func TestDeleteWhileLoading(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, 0, cache.Config{}, 0)
+		slow := &slowReads{Store: r.mem, gate: make(chan struct{})}
+		c := cache.New(cache.Config{Geometry: r.tor.Geometry(), Disk: slow})
+		result := make(chan error)
+		for range 2 {
+			go func() { result <- c.ReadAt(make([]byte, 1), 0, 0) }()
+		}
+		synctest.Wait()
+		if err := c.Delete(0); err != nil {
+			t.Error(err)
+		}
+		close(slow.gate)
+		for range 2 {
+			if err := <-result; !errors.Is(err, cache.ErrMiss) {
+				t.Errorf("ReadAt: %v, want ErrMiss", err)
+			}
+		}
+		if err := c.CheckInvariants(); err != nil || c.Has(0) || c.Stats().RAMBytes != 0 {
+			t.Errorf("after Delete: %v, %+v", err, c.Stats())
+		}
+		if err := c.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// slowReads is a disk whose ReadAt has read and then waits for the gate.
+type slowReads struct {
+	cache.Store
+	gate chan struct{}
+}
+
+func (s *slowReads) ReadAt(dst []byte, index, off int) error {
+	err := s.Store.ReadAt(dst, index, off)
+	<-s.gate
+	return err
+}
+
 // A piece that rotted on disk is found by its first read, whether it fits into
 // the RAM tier or is checked in passing.
 func TestDamagedPiece(t *testing.T) {

@@ -17,6 +17,9 @@ func (c *Cache) CheckInvariants() error {
 		if s.onDisk {
 			onDisk += n
 		}
+		if s.checked && !s.onDisk {
+			return fmt.Errorf("piece %d: checked, but not on disk", i)
+		}
 		if s.ram == nil {
 			continue
 		}
@@ -25,8 +28,6 @@ func (c *Cache) CheckInvariants() error {
 		switch {
 		case s.ram.dirty && s.onDisk, !s.ram.dirty && !s.onDisk && c.cfg.Disk != nil:
 			return fmt.Errorf("piece %d: dirty %t, on disk %t", i, s.ram.dirty, s.onDisk)
-		case s.checked && !s.onDisk:
-			return fmt.Errorf("piece %d: checked, but not on disk", i)
 		}
 	}
 	listed := c.clean.Len() + c.dirty.Len()

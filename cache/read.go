@@ -160,7 +160,7 @@ func (c *Cache) endLoad(index int, l *load, p Piece, err error, a *after) error 
 
 // reserve makes room for a piece of size bytes in RAM and returns the bytes to
 // give back, or 0 if the piece has to be checked without being kept: it is too
-// large beside the tier, or dirty pieces need the room.
+// large beside the tier, or dirty pieces have the room.
 func (c *Cache) reserve(size int) int64 {
 	n := int64(size)
 	if n > c.cfg.RAM/4 || size > c.pool.Size() {
@@ -168,7 +168,7 @@ func (c *Cache) reserve(size int) int64 {
 	}
 	var a after
 	c.mu.Lock()
-	ok := c.waiting == 0 && c.makeRoom(n, &a)
+	ok := c.makeRoom(n, &a)
 	if ok {
 		c.used += n
 	}

@@ -38,9 +38,7 @@ func (c *Cache) put(ctx context.Context, p Piece) error {
 		c.mu.Lock()
 		ok, err := c.tryPut(p, &a)
 		if !ok && err == nil && len(a.free) == 0 {
-			c.waiting++
 			err = c.wait(ctx)
-			c.waiting--
 		}
 		c.mu.Unlock()
 		c.finish(&a)
