@@ -200,7 +200,11 @@ func (c *creating) write(ctx context.Context, name string, t *sourceTree) error 
 	if err != nil {
 		return fail(codeSource, err)
 	}
-	err = writeFile(string(c.output), out, 0o644, c.force)
+	mode := onlyNew
+	if c.force {
+		mode = replace
+	}
+	err = writeFile(string(c.output), out, 0o644, mode)
 	if errors.Is(err, fs.ErrExist) {
 		return failf(codeDisk, "%s exists already: choose another -o, or replace it with --force", c.output)
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/qqbtfs/qqbtfs/fetch/metainfo"
+	"github.com/qqbtfs/qqbtfs/fetch/tracker"
 )
 
 func (a *app) infoCmd() *cobra.Command {
@@ -114,7 +115,11 @@ func printInfo(w io.Writer, t torrentInfo) error {
 	row("created by", t.CreatedBy)
 	row("comment", t.Comment)
 	for i, tier := range t.Trackers {
-		row(fmt.Sprintf("trackers %d", i+1), strings.Join(tier, " "))
+		shown := make([]string, len(tier))
+		for j, u := range tier {
+			shown[j] = tracker.MaskURL(u)
+		}
+		row(fmt.Sprintf("trackers %d", i+1), strings.Join(shown, " "))
 	}
 	row("web seeds", strings.Join(t.WebSeeds, " "))
 	return errors.Join(tw.Flush(), printFiles(w, t))

@@ -202,34 +202,47 @@ func describeCache(dir string, l *loaded) error {
 		"name":         []byte(l.meta.Info.Name + "\n"),
 	} {
 		path := filepath.Join(dir, name)
-		if _, err := os.Stat(path); err == nil {
+		if fi, err := os.Stat(path); err == nil && fi.Size() == int64(len(content)) {
 			continue
 		}
-		if err := writeFile(path, content, 0o600, true); err != nil && !errors.Is(err, syscall.ENOSPC) {
+		if err := writeFile(path, content, 0o600, unsynced); err != nil && !errors.Is(err, syscall.ENOSPC) {
 			return err
 		}
 	}
 	return nil
 }
 
-// writeFile writes a whole file or nothing of it. Without replace a file that
-// exists is an error that is fs.ErrExist.
-func writeFile(path string, content []byte, mode fs.FileMode, replace bool) error {
+// writeMode says how careful writeFile is.
+type writeMode int
+
+const (
+	// onlyNew refuses to replace a file, with an error that is fs.ErrExist.
+	onlyNew writeMode = iota
+	replace
+	// unsynced replaces without waiting for the disk: after a power loss the file
+	// may be short.
+	unsynced
+)
+
+// writeFile writes a whole file or nothing of it.
+func writeFile(path string, content []byte, perm fs.FileMode, mode writeMode) error {
 	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
 	if err != nil {
 		return err
 	}
 	defer os.Remove(f.Name())
 	_, err = f.Write(content)
-	err = errors.Join(err, f.Chmod(mode), f.Sync(), f.Close())
-	switch {
-	case err != nil:
+	err = errors.Join(err, f.Chmod(perm))
+	if mode != unsynced {
+		err = errors.Join(err, f.Sync())
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
 		return err
-	case replace:
-		return os.Rename(f.Name(), path)
-	default:
+	}
+	if mode == onlyNew {
 		return linkOrRename(f.Name(), path)
 	}
+	return os.Rename(f.Name(), path)
 }
 
 // linkOrRename gives the file tmp the name path if that is free. Where the file

@@ -50,7 +50,7 @@ func (a *app) rootCmd() *cobra.Command {
 		cmd.Flags().SortFlags = false
 		root.AddCommand(cmd)
 	}
-	root.CompletionOptions.HiddenDefaultCmd = false
+	root.SuggestionsMinimumDistance = 2
 	return root
 }
 

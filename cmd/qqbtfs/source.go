@@ -217,24 +217,10 @@ func downloadError(ctx context.Context, err error) error {
 }
 
 // newSourceClient returns an HTTP client that follows a few redirects, to http
-// and https only, and from a public address never to a local one: a server must
-// not be able to make us ask for what only we can reach.
+// and https only, and past its redirectGuard.
 func newSourceClient() *http.Client {
-	var public atomic.Bool
-	dialer := net.Dialer{Timeout: 10 * time.Second, ControlContext: func(_ context.Context, _, addr string, _ syscall.RawConn) error {
-		ap, err := netip.ParseAddrPort(addr)
-		if err != nil {
-			return err
-		}
-		local := isLocal(ap.Addr().Unmap())
-		if local && public.Load() {
-			return fmt.Errorf("redirected from a public server to the local address %s", ap.Addr())
-		}
-		if !local {
-			public.Store(true)
-		}
-		return nil
-	}}
+	var guard redirectGuard
+	dialer := net.Dialer{Timeout: 10 * time.Second, Control: guard.control}
 	return &http.Client{
 		Transport: &http.Transport{
 			Proxy:                  http.ProxyFromEnvironment,
@@ -253,6 +239,26 @@ func newSourceClient() *http.Client {
 			return nil
 		},
 	}
+}
+
+// redirectGuard refuses connections to local addresses after one to a public
+// address: a server must not be able to make us ask for what only we can reach.
+type redirectGuard struct{ public atomic.Bool }
+
+// control is a net.Dialer's Control; addr is an IP address with a port.
+func (g *redirectGuard) control(_, addr string, _ syscall.RawConn) error {
+	ap, err := netip.ParseAddrPort(addr)
+	if err != nil {
+		return err
+	}
+	if !isLocal(ap.Addr().Unmap()) {
+		g.public.Store(true)
+		return nil
+	}
+	if g.public.Load() {
+		return fmt.Errorf("redirected from a public server to the local address %s", ap.Addr())
+	}
+	return nil
 }
 
 func isLocal(a netip.Addr) bool {

@@ -1,0 +1,95 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/qqbtfs/qqbtfs/cache"
+	"github.com/qqbtfs/qqbtfs/fetch"
+	"github.com/qqbtfs/qqbtfs/fetch/tracker"
+)
+
+var testNow = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+
+// testStatus is a mount with one torrent that waits and one that is complete.
+func testStatus() mountStatus {
+	return mountStatus{
+		Mountpoint: "/mnt/t", PID: 4711, Version: "1.0", Started: testNow.Add(-90 * time.Second),
+		Listen: []string{"[::]:6881"}, CacheDir: "/c", LogFile: "/c/mnt-t.log",
+		Torrents: []fetch.Status{{
+			Name: "film\x1b.mkv", InfoHash: strings.Repeat("ab", 20), State: "waiting for piece 812: 3 peers have it, all choke us (1.2 s)",
+			Pieces: 1000, PiecesHave: 500, Bytes: 1 << 30, BytesHave: 1 << 29, DownRate: 2.5e6, UpRate: 1e3,
+			Downloaded: 1<<29 + 4096, Uploaded: 1 << 20, Wasted: 4096, HashFailures: 2, Banned: 1, KnownPeers: 40, Fill: true,
+			Waiting: []string{"piece 812: 3 peers have it, all choke us (1.2 s)", "piece 9: nobody has it (0.5 s)"},
+			Peers: []fetch.PeerStatus{
+				{Addr: "10.0.0.1:6881", Client: "aria2/1.36", Outgoing: true, Progress: 1, DownRate: 2.5e6, RTT: 51.4, Owes: 12},
+				{Addr: "[2001:db8::1]:51413", Client: "-TR3000-", Progress: 0.25, UpRate: 1e3, Choked: true, Snubbed: true, Unchoked: true, Interested: true},
+			},
+			Trackers: []tracker.Status{
+				{URL: "http://tracker.example/announce", LastOK: "50 peers (3 seeders, 47 leechers)", NextAnnounce: testNow.Add(29 * time.Minute)},
+				{URL: "udp://dead.example:80", LastError: "no answer\nat all", Announcing: true},
+				{URL: "udp://new.example:80"},
+			},
+			Cache: cache.Stats{State: "disk full: RAM only", DiskBytes: 1 << 29, RAMBytes: 64 << 20, RAMHits: 12, DiskHits: 1, Damaged: 1},
+		}, {
+			Name: "album", InfoHash: strings.Repeat("cd", 20), State: "complete, seeding to nobody", Complete: true,
+			Pieces: 10, PiecesHave: 10, Bytes: 1e6, BytesHave: 1e6, Cache: cache.Stats{State: "ok"},
+		}},
+	}
+}
+
+func TestStatusOutput(t *testing.T) {
+	var one, all, none, asJSON bytes.Buffer
+	m := testStatus()
+	if err := printStatus(&one, m, testNow); err != nil {
+		t.Fatal(err)
+	}
+	if err := printMounts(&all, []mountStatus{m}); err != nil {
+		t.Fatal(err)
+	}
+	if err := printMounts(&none, nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := printJSON(&asJSON, m); err != nil {
+		t.Fatal(err)
+	}
+	golden(t, "status.golden", one.String())
+	golden(t, "mounts.golden", all.String()+none.String())
+	golden(t, "status.json.golden", asJSON.String())
+}
+
+func TestStatusJSONRoundTrip(t *testing.T) {
+	b, err := json.Marshal(testStatus())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var back mountStatus
+	if err := json.Unmarshal(b, &back); err != nil {
+		t.Fatal(err)
+	}
+	var x, y bytes.Buffer
+	if err := printStatus(&x, testStatus(), testNow); err != nil {
+		t.Fatal(err)
+	}
+	if err := printStatus(&y, back, testNow); err != nil || x.String() != y.String() {
+		t.Errorf("after JSON the status reads\n%s\nbefore\n%s", y.String(), x.String())
+	}
+}
+
+func TestProgressText(t *testing.T) {
+	m := testStatus()
+	for name, c := range map[string]struct {
+		in   []fetch.Status
+		want string
+	}{
+		"both": {m.Torrents, "2 torrents  50.0% of 1.0 GiB  down 2.5 MB/s  up 1.0 kB/s  2 peers  3m35s left  2 reads waiting, for piece 812: 3 peers have it, all choke us (1.2 s)"},
+		"done": {m.Torrents[1:], "album  100.0% of 976.6 KiB  down 0 B/s  up 0 B/s  0 peers  complete, seeding to nobody"},
+	} {
+		if got := progressText(c.in); got != c.want {
+			t.Errorf("%s: %q, want %q", name, got, c.want)
+		}
+	}
+}
