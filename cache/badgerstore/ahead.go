@@ -14,6 +14,9 @@ import (
 // that into an error. Its users take turns.
 type ahead struct {
 	vlog, wal tail
+	pos       int64    // where Badger appends to the value log; 0: unknown
+	unsynced  []string // full value-log files that nobody has synced, see seal
+	broken    error    // why there must be no writes any more
 }
 
 // newAhead starts behind the newest files in dir, the directory of a database
@@ -26,20 +29,42 @@ func newAhead(dir string) *ahead {
 	for _, t := range []*tail{&a.vlog, &a.wal} {
 		t.seek()
 	}
+	a.pos = vlogHeader // Badger begins a new file whenever it opens
 	return a
 }
 
 // reserve makes room for vlog bytes in the value log and wal bytes in the
 // memtable's log.
 func (a *ahead) reserve(vlog, wal int64) error {
-	return errors.Join(a.vlog.reserve(vlog), a.wal.reserve(wal))
+	return errors.Join(a.broken, a.vlog.reserve(vlog), a.wal.reserve(wal))
 }
 
 // step returns how much more than asked for reserve may take, in bytes.
 func (a *ahead) step() int64 { return a.vlog.step + a.wal.step }
 
+// commit runs do, which commits a transaction that adds exactly vlog bytes to the
+// value log and at most wal bytes to the memtable's log, and follows Badger into
+// new files.
+func (a *ahead) commit(vlog, wal int64, do func() error) error {
+	full := a.vlog.path(a.vlog.id)
+	unseal := a.seal(full, vlog)
+	err := do()
+	moved := a.vlog.follow()
+	if moved {
+		a.pos, a.unsynced = vlogHeader, append(a.unsynced, full)
+	} else if a.pos > 0 {
+		a.pos += vlog
+	}
+	unseal(moved)
+	if a.wal.follow() {
+		a.wal.used = wal // it moves before it writes
+	}
+	return err
+}
+
 // resync is for after writes that were not reserved.
 func (a *ahead) resync() {
+	a.pos = 0
 	a.vlog.resync()
 	a.wal.resync()
 }
@@ -74,7 +99,7 @@ func (t *tail) follow() (moved bool) {
 		if _, err := os.Lstat(t.path(t.id + 1)); err != nil {
 			return moved
 		}
-		t.id, moved = t.id+1, true
+		t.id, t.used, t.held, moved = t.id+1, 0, 0, true
 	}
 }
 
@@ -87,12 +112,8 @@ func (t *tail) resync() {
 	}
 }
 
-// reserve allocates room for n bytes at the end of the current file, which may
-// be a new one since the last call: then what was reserved last may be in it.
+// reserve allocates room for n bytes at the end of the current file.
 func (t *tail) reserve(n int64) error {
-	if t.follow() {
-		t.used, t.held = n, 0
-	}
 	t.used += n
 	want := min(t.used+t.step, t.limit)
 	if min(t.used, want) <= t.held {

@@ -91,7 +91,7 @@ func BenchmarkReadSequential(b *testing.B) {
 }
 
 func BenchmarkOpen(b *testing.B) {
-	for _, c := range []struct{ pieces, size int }{{4096, 256 << 10}, {65536, 16 << 10}, {400_000, 1 << 10}} {
+	for _, c := range []struct{ pieces, size int }{{4096, 256 << 10}, {65536, 16 << 10}, {400_000, 4 << 10}} {
 		b.Run(fmt.Sprintf("%d", c.pieces), func(b *testing.B) {
 			dir := b.TempDir()
 			s, tor := benchStore(b, dir, c.size, c.pieces*c.size)

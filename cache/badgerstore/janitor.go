@@ -3,6 +3,7 @@ package badgerstore
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"github.com/dgraph-io/badger/v4"
 
@@ -25,8 +26,8 @@ func (s *Store) poke() {
 	}
 }
 
-// janitor removes the keys of dead pieces and gives their space back, until
-// Close.
+// janitor removes the keys of dead pieces, gives their space back and syncs full
+// files, until Close.
 func (s *Store) janitor() {
 	defer close(s.tidied)
 	for {
@@ -43,7 +44,7 @@ func (s *Store) janitor() {
 }
 
 func (s *Store) tidy() error {
-	if err := s.alone(s.bury); err != nil {
+	if err := errors.Join(s.alone(s.bury), s.syncFull()); err != nil {
 		return err
 	}
 	garbage := s.garbage.Load()
@@ -86,6 +87,28 @@ func (s *Store) bury() error {
 	return nil
 }
 
+// syncFull syncs the value-log files that are full, without the token, so that
+// Close has little left to wait for.
+func (s *Store) syncFull() error {
+	var names []string
+	err := s.alone(func() error {
+		if s.ahead != nil {
+			names = slices.Clone(s.ahead.unsynced)
+		}
+		return nil
+	})
+	if err != nil || len(names) == 0 {
+		return err
+	}
+	if err := syncFiles(names); err != nil {
+		return err
+	}
+	return s.alone(func() error {
+		s.ahead.unsynced = slices.DeleteFunc(s.ahead.unsynced, func(name string) bool { return slices.Contains(names, name) })
+		return nil
+	})
+}
+
 // reclaim gives back the disk space of deleted pieces. Badger learns what is
 // garbage when tables are merged, so that is done first. The token is let go
 // after every step.
@@ -119,6 +142,7 @@ func (s *Store) merge() error {
 	if !s.guard.room(int64(lsm) + slack) {
 		return cache.ErrNoSpace
 	}
+	defer s.ahead.resync()
 	if err := s.db.DropPrefix([]byte{scratchTag}); err != nil {
 		return err
 	}
@@ -130,6 +154,9 @@ func (s *Store) rewrite() error {
 	const most = valueLogSize * (100 - 30) / 100
 	if !s.guard.room(most + slack) {
 		return cache.ErrNoSpace
+	}
+	if s.ahead.broken != nil {
+		return s.ahead.broken
 	}
 	defer s.ahead.resync()
 	s.unsynced = true

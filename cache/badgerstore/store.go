@@ -156,10 +156,10 @@ func (s *Store) Flush(ctx context.Context) error {
 	if !s.unsynced {
 		return nil
 	}
-	if err := s.db.Sync(); err != nil {
+	if err := errors.Join(syncFiles(s.ahead.unsynced), s.db.Sync()); err != nil {
 		return fmt.Errorf("badgerstore: flush: %w", err)
 	}
-	s.unsynced = false
+	s.ahead.unsynced, s.unsynced = nil, false
 	return nil
 }
 

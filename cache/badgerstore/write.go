@@ -48,12 +48,12 @@ type batch struct {
 	ctx context.Context
 
 	txn       *badger.Txn
-	vlog, wal int64 // at most what the transaction adds to either log, in bytes
+	vlog, wal int64 // what the transaction adds to either log, in bytes; wal at most
 	added     []int // pieces whose record is in the transaction
 }
 
-// entryOverhead is the most that Badger writes around key and value in a log,
-// and what it keeps of an entry in the memtable, in bytes.
+// entryOverhead is more than Badger writes around key and value in a log, and for
+// a pointer to the value log, in bytes.
 const entryOverhead = 64
 
 // add writes piece p: its slabs, then its record. A piece that fits into one
@@ -130,7 +130,7 @@ func (b *batch) change(key, value int, do func() error) error {
 		b.wal += int64(key + value + entryOverhead)
 	} else {
 		b.wal += int64(key + entryOverhead)
-		b.vlog += int64(key + value + entryOverhead)
+		b.vlog += vlogEntryLen(key, value)
 	}
 	return nil
 }
@@ -167,7 +167,11 @@ func (b *batch) commit() error {
 	if err := s.reserve(b.vlog, b.wal, b.added == nil); err != nil {
 		return s.noSpace(err)
 	}
-	if err := b.txn.CommitAt(s.version+1, nil); err != nil {
+	err := s.ahead.commit(b.vlog, b.wal, func() error { return b.txn.CommitAt(s.version+1, nil) })
+	if len(s.ahead.unsynced) > 0 {
+		s.poke()
+	}
+	if err != nil {
 		s.writeErrs.Add(1)
 		s.setState("write error: " + err.Error())
 		return err
