@@ -86,17 +86,11 @@ func (s *Swarm) unchoke(p *peer) {
 	s.do(Send{p.id, wire.Unchoke{}})
 }
 
-// choke stops serving a peer. Its queue is forgotten, as BEP 3 has it; with the
-// fast extension every request of it is rejected (BEP 6).
+// choke stops serving a peer and forgets its queue. The connection rejects what
+// was in it, as BEP 6 asks for.
 func (s *Swarm) choke(p *peer) {
-	p.weChoke = true
+	p.weChoke, p.queue = true, nil
 	s.do(Send{p.id, wire.Choke{}})
-	if p.fast {
-		for _, r := range p.queue {
-			s.do(Send{p.id, wire.Reject(r)})
-		}
-	}
-	p.queue = nil
 }
 
 func (s *Swarm) peerRequests(ev PeerRequests) {
@@ -124,8 +118,7 @@ func (s *Swarm) peerCancels(ev PeerCancels) {
 		return
 	}
 	if at := slices.Index(p.queue, ev.Req); at >= 0 {
-		p.queue = slices.Delete(p.queue, at, at+1)
-		s.reject(p, ev.Req)
+		p.queue = slices.Delete(p.queue, at, at+1) // answered by the connection
 	}
 }
 
