@@ -2,6 +2,7 @@ package swarm
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 )
 
@@ -73,9 +74,17 @@ func (a *addresses) left(now time.Time, addr netip.AddrPort, good bool) {
 	e.next = now.Add(min(wait, longestWait))
 }
 
-// ban forbids an address for good.
+// ban forbids an address for good. A full book gives up one that is not in use.
 func (a *addresses) ban(addr netip.AddrPort) {
-	a.add(addr)
+	if a.book[addr] == nil {
+		for k := 0; len(a.book) >= maxKnown && k < len(a.queue); k++ {
+			if e := a.book[a.queue[k]]; !e.busy && !e.banned {
+				delete(a.book, a.queue[k])
+				a.queue = slices.Delete(a.queue, k, k+1)
+			}
+		}
+		a.add(addr)
+	}
 	if e := a.book[addr]; e != nil {
 		e.banned = true
 	}

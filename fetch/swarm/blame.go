@@ -102,8 +102,6 @@ func (s *Swarm) ban(id PeerID, why string) {
 	s.stats.Bans++
 	s.do(Banned{addr, why})
 	if p := s.peers[id]; p != nil {
-		s.withdraw(s.pick.Release(id))
-		s.pick.SetOpen(id, false)
-		s.do(Disconnect{id, why})
+		s.drop(p, why)
 	}
 }

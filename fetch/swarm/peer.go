@@ -1,6 +1,7 @@
 package swarm
 
 import (
+	"bytes"
 	"net/netip"
 	"slices"
 	"time"
@@ -93,14 +94,18 @@ func (s *Swarm) peerConnected(ev PeerConnected) {
 	switch {
 	case p.remote == s.cfg.PeerID:
 		s.addrs.ban(p.addr)
-		s.do(Disconnect{p.id, "it is ourselves"})
+		s.drop(p, "it is ourselves")
 		return
 	case s.refused(p.addr):
-		s.do(Disconnect{p.id, "banned"})
+		s.drop(p, "banned")
 		return
-	case s.twin(p):
-		s.do(Disconnect{p.id, "connected already"})
-		return
+	}
+	if o := s.twin(p); o != nil {
+		lost := s.lesser(o, p)
+		s.drop(lost, "connected already")
+		if lost == p {
+			return
+		}
 	}
 	s.greet(p)
 }
@@ -122,14 +127,28 @@ func (s *Swarm) refused(addr netip.AddrPort) bool {
 	return true
 }
 
-// twin reports whether the same peer is connected already.
-func (s *Swarm) twin(p *peer) bool {
-	for _, o := range s.peers {
-		if o != p && o.remote == p.remote && o.addr.Addr() == p.addr.Addr() {
-			return true
+// twin returns the same peer's other connection, nil when there is none.
+func (s *Swarm) twin(p *peer) *peer {
+	for _, id := range s.order {
+		if o := s.peers[id]; o != p && o.remote == p.remote && o.addr.Addr() == p.addr.Addr() {
+			return o
 		}
 	}
-	return false
+	return nil
+}
+
+// lesser returns which of two connections to the same peer is to go. When both
+// sides have dialled at once, both must give up the same one: it is that which
+// the side with the smaller peer id made. Otherwise it is the newer.
+func (s *Swarm) lesser(old, newer *peer) *peer {
+	if old.outgoing == newer.outgoing {
+		return newer
+	}
+	ours := bytes.Compare(s.cfg.PeerID[:], newer.remote[:]) < 0
+	if newer.outgoing == ours {
+		return newer
+	}
+	return old
 }
 
 // greet tells a new peer what we have (BEP 3, bitfield; BEP 6, Have All and Have
@@ -145,20 +164,37 @@ func (s *Swarm) greet(p *peer) {
 	}
 }
 
-func (s *Swarm) peerGone(ev PeerGone) {
-	p := s.peers[ev.Peer]
-	if p == nil {
-		return
-	}
+// drop ends a connection. The peer is out of the swarm at once, whatever still
+// comes from it; its address is free when the connection has ended.
+func (s *Swarm) drop(p *peer, why string) {
+	s.withdraw(s.pick.Release(p.id))
+	s.remove(p)
+	s.leaving[p.id] = p
+	s.do(Disconnect{p.id, why})
+}
+
+// remove forgets a peer but for its address.
+func (s *Swarm) remove(p *peer) {
 	s.pick.Detach(p.id)
 	delete(s.peers, p.id)
 	s.order = slices.DeleteFunc(s.order, func(id PeerID) bool { return id == p.id })
 	s.remember(p)
+	s.dirty = true
+	s.unchokeFree()
+}
+
+func (s *Swarm) peerGone(ev PeerGone) {
+	p := s.leaving[ev.Peer]
+	if p != nil {
+		delete(s.leaving, p.id)
+	} else if p = s.peers[ev.Peer]; p != nil {
+		s.remove(p)
+	} else {
+		return
+	}
 	if p.outgoing {
 		s.addrs.left(s.now, p.addr, p.delivered > 0 && !ev.Broke)
 	}
-	s.dirty = true
-	s.unchokeFree()
 	s.dial()
 	s.findPeers()
 }

@@ -12,6 +12,7 @@ package swarm
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/qqbtfs/qqbtfs/fetch/picker"
@@ -51,10 +52,11 @@ type Swarm struct {
 	pick  *picker.Picker
 	addrs *addresses
 
-	peers  map[PeerID]*peer
-	order  []PeerID // of peers, in order of arrival
-	dials  int
-	banIPs map[netip.Addr]int // bans by address, to see one host returning
+	peers   map[PeerID]*peer
+	leaving map[PeerID]*peer // dropped, until their PeerGone
+	order   []PeerID         // of peers, in order of arrival
+	dials   int
+	banIPs  map[netip.Addr]int // bans by address, to see one host returning
 
 	trials    map[int]*trial // pieces whose bytes were bad before
 	gone      map[PeerID]netip.AddrPort
@@ -94,6 +96,7 @@ func New(now time.Time, cfg Config) *Swarm {
 		pick:     picker.New(cfg.Picker),
 		addrs:    newAddresses(),
 		peers:    map[PeerID]*peer{},
+		leaving:  map[PeerID]*peer{},
 		banIPs:   map[netip.Addr]int{},
 		trials:   map[int]*trial{},
 		gone:     map[PeerID]netip.AddrPort{},
@@ -194,7 +197,7 @@ func (s *Swarm) do(c Command) { s.out = append(s.out, c) }
 func (s *Swarm) tick() {
 	s.lastTick = s.now
 	s.dirty = true
-	for _, id := range s.order {
+	for _, id := range slices.Clone(s.order) {
 		s.watch(s.peers[id])
 	}
 	s.rotate()
@@ -210,7 +213,8 @@ func (s *Swarm) watch(p *peer) {
 	switch {
 	case owes == 0 || silent < snubAfter:
 	case silent >= dropAfter && p.snubbed:
-		s.do(Disconnect{p.id, "delivers nothing"})
+		s.drop(p, "delivers nothing")
+		return
 	case !p.snubbed:
 		p.snubbed = true
 		s.withdraw(s.pick.Release(p.id))
@@ -218,12 +222,12 @@ func (s *Swarm) watch(p *peer) {
 	}
 	if s.completed && s.pick.IsSeed(p.id) && s.complete() {
 		s.addrs.useless(p.addr)
-		s.do(Disconnect{p.id, "both complete"})
+		s.drop(p, "both complete")
 	}
 }
 
 func (s *Swarm) dial() {
-	for s.dials < s.cfg.MaxDials && len(s.peers)+s.dials < s.cfg.MaxPeers {
+	for s.dials < s.cfg.MaxDials && len(s.peers)+len(s.leaving)+s.dials < s.cfg.MaxPeers {
 		addr, ok := s.addrs.next(s.now)
 		if !ok {
 			return
