@@ -117,6 +117,8 @@ func (t *Torrent) state(st Status) string {
 		return fmt.Sprintf("connecting to %d peers", t.swarm.Dialling())
 	case len(st.Peers) == 0:
 		return "looking for peers"
+	case t.cfg.Fill && !t.mayFill():
+		return "no room to fill, fetching what is read"
 	case !t.cfg.Fill && st.DownRate == 0:
 		return "idle, fetching what is read"
 	case st.DownRate == 0:

@@ -27,13 +27,18 @@ type TorrentConfig struct {
 	Store cache.Store
 	// Pool is where buffers for pieces come from; nil means one of its own.
 	Pool *cache.Pool
-	// Fill completes the torrent in the background.
+	// Fill completes the torrent in the background, while the Store has room for
+	// it: see Roomy.
 	Fill bool
 	// Peers are connected to directly.
 	Peers []netip.AddrPort
 	// Quiet announces to no tracker.
 	Quiet bool
 }
+
+// Roomy is what a Store may implement besides: while Full, a piece that is put
+// pushes another one out, so the fill pauses and only what is read is fetched.
+type Roomy interface{ Full() bool }
 
 // Torrent is one torrent of a session. Its methods are safe for concurrent use.
 type Torrent struct {
@@ -276,7 +281,7 @@ func (t *Torrent) turn() {
 		c.Resume()
 	}
 	now := time.Now()
-	if demand, changed := t.waits.demand(now, t); changed {
+	if demand, changed := t.waits.demand(now, t.mayFill()); changed {
 		t.swarm.Step(now, swarm.Wanted{Demand: demand})
 	}
 	for _, ev := range events {
@@ -295,6 +300,14 @@ func (t *Torrent) turn() {
 	for _, f := range calls {
 		f()
 	}
+}
+
+// mayFill reports whether the fill goes on.
+func (t *Torrent) mayFill() bool {
+	if r, ok := t.store.(Roomy); ok && r.Full() {
+		return false
+	}
+	return t.cfg.Fill
 }
 
 // ask runs f on the torrent's goroutine and waits for it. It answers false when

@@ -25,6 +25,7 @@ type waits struct {
 	mu      sync.Mutex
 	closed  chan struct{} // closed when reads fail from now on
 	dirty   bool          // the demand changed
+	fill    bool          // what it last said of the fill
 	seq     uint64
 	pieces  map[int]*wait
 	ended   map[int]time.Time // pieces whose readers left without them
@@ -119,10 +120,14 @@ func (w *waits) justFailed(i int) bool {
 	return ok
 }
 
-// demand returns what is wanted now, and whether that has changed.
-func (w *waits) demand(now time.Time, t *Torrent) (picker.Demand, bool) {
+// demand returns what is wanted now, the fill included or not, and whether that
+// has changed.
+func (w *waits) demand(now time.Time, fill bool) (picker.Demand, bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if fill != w.fill {
+		w.fill, w.dirty = fill, true
+	}
 	for i, at := range w.ended {
 		if now.Sub(at) > linger {
 			delete(w.ended, i)
@@ -133,7 +138,7 @@ func (w *waits) demand(now time.Time, t *Torrent) (picker.Demand, bool) {
 		return picker.Demand{}, false
 	}
 	w.dirty = false
-	d := picker.Demand{Fill: t.cfg.Fill}
+	d := picker.Demand{Fill: fill}
 	d.Urgent = slices.SortedFunc(maps.Keys(w.pieces), func(a, b int) int {
 		return int(w.pieces[a].seq) - int(w.pieces[b].seq)
 	})
