@@ -112,6 +112,7 @@ func (c *Client) turn() {
 	events := c.inbox
 	c.inbox = nil
 	for _, ev := range events {
+		c.before(ev)
 		c.step(now, ev)
 	}
 	if !now.Before(c.swarm.Deadline()) {
@@ -120,9 +121,6 @@ func (c *Client) turn() {
 	for _, cmd := range c.swarm.Ready() {
 		c.seen(cmd.String())
 		c.perform(cmd)
-	}
-	for _, ev := range events {
-		c.after(ev)
 	}
 	c.pump()
 	c.w.check(c)
@@ -142,11 +140,10 @@ func (c *Client) step(now time.Time, ev swarm.Event) {
 	c.swarm.Step(now, ev)
 }
 
-// after lets go of the scratch memory that an event has ended.
-func (c *Client) after(ev swarm.Event) {
+// before lets go of what an event has ended. It must come before the commands:
+// they may ask for the same block again.
+func (c *Client) before(ev swarm.Event) {
 	switch ev := ev.(type) {
-	case swarm.BlockReceived:
-		delete(c.scratch, owed{ev.Peer, ev.Req})
 	case swarm.BlockRejected:
 		delete(c.scratch, owed{ev.Peer, ev.Req})
 	case swarm.PeerGone:
@@ -256,9 +253,7 @@ func (c *Client) perform(cmd swarm.Command) {
 	case swarm.Withdraw:
 		c.withdraw(cmd)
 	case swarm.Adopt:
-		if b := c.scratch[owed{cmd.Peer, cmd.Req}]; b != nil {
-			copy(c.place(cmd.Req), b)
-		}
+		c.adopt(cmd)
 	case swarm.Verify:
 		c.verify(cmd)
 	case swarm.Send:
@@ -309,6 +304,16 @@ func (c *Client) place(r wire.Request) []byte {
 		c.buffers[int(r.Index)] = b
 	}
 	return b[r.Begin : r.Begin+r.Length : r.Begin+r.Length]
+}
+
+func (c *Client) adopt(cmd swarm.Adopt) {
+	k := owed{cmd.Peer, cmd.Req}
+	if c.scratch[k] == nil {
+		c.w.fail("%s: %v: nothing to adopt", c.name, cmd)
+		return
+	}
+	copy(c.place(cmd.Req), c.scratch[k])
+	delete(c.scratch, k)
 }
 
 func (c *Client) withdraw(cmd swarm.Withdraw) {

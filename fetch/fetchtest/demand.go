@@ -120,7 +120,11 @@ func (h *Handle) Cancel(r *Read) {
 	d := h.d
 	for i := r.First; i <= r.Last; i++ {
 		list := slices.DeleteFunc(d.waiting[i], func(x *Read) bool { return x == r })
-		if len(list) > 0 || d.waiting[i] == nil {
+		if d.waiting[i] == nil {
+			continue
+		}
+		if len(list) > 0 {
+			d.waiting[i] = list
 			continue
 		}
 		d.leave(i)

@@ -138,8 +138,9 @@ func (p *peer) feed(e *end) {
 		// A Conn sends no piece that was not asked for; the peer has to itself.
 		r := s.again[0]
 		s.again = s.again[1:]
-		b := wire.Piece{Index: r.Index, Begin: r.Begin, Data: make([]byte, r.Length)}.Append(nil)
-		p.h.write(e, b)
+		data := make([]byte, r.Length)
+		p.h.w.torrent.fill(data, r)
+		p.h.write(e, wire.Piece{Index: r.Index, Begin: r.Begin, Data: data}.Append(nil))
 		return
 	}
 	if len(s.queue) == 0 {

@@ -43,12 +43,26 @@ func (a *addresses) next(now time.Time) (netip.AddrPort, bool) {
 	for range a.queue {
 		addr := a.queue[0]
 		a.queue = append(a.queue[1:], addr)
-		if e := a.book[addr]; !e.busy && !e.banned && !e.useless && !now.Before(e.next) {
+		if e := a.book[addr]; e.due(now) {
 			e.busy = true
 			return addr, true
 		}
 	}
 	return netip.AddrPort{}, false
+}
+
+// due reports whether there is an address to dial.
+func (a *addresses) due(now time.Time) bool {
+	for _, e := range a.book {
+		if e.due(now) {
+			return true
+		}
+	}
+	return false
+}
+
+func (e *address) due(now time.Time) bool {
+	return !e.busy && !e.banned && !e.useless && !now.Before(e.next)
 }
 
 // met marks an address as connected.

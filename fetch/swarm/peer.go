@@ -18,7 +18,8 @@ type peer struct {
 	remote    [20]byte
 	client    string
 	since     time.Time
-	delivered int64 // bytes, wanted or not
+	delivered int64     // bytes, wanted or not
+	used      time.Time // when it last delivered what was wanted, or came
 
 	chokesUs     bool
 	weInterested bool
@@ -86,7 +87,7 @@ func (s *Swarm) peerConnected(ev PeerConnected) {
 	}
 	p := &peer{
 		id: ev.Peer, addr: ev.Addr, outgoing: ev.Outgoing, fast: ev.Fast, remote: ev.Remote,
-		since: s.now, chokesUs: true, weChoke: true,
+		since: s.now, used: s.now, chokesUs: true, weChoke: true,
 	}
 	s.peers[p.id] = p
 	s.order = append(s.order, p.id)

@@ -63,6 +63,8 @@ type Swarm struct {
 	slots     slots
 	lastFind  time.Time
 	lastTick  time.Time
+	madeRoom  time.Time
+	wants     bool // something is in demand
 	completed bool
 	dirty     bool // something changed that a plan may answer
 	out       []Command
@@ -149,6 +151,7 @@ func (s *Swarm) Step(now time.Time, ev Event) {
 		s.pieceLost(ev.Piece)
 	case Wanted:
 		s.pick.SetDemand(ev.Demand)
+		s.wants = ev.Fill || len(ev.Urgent)+len(ev.Readahead) > 0
 		s.dirty = true
 	case PeersFound:
 		for _, a := range ev.Addrs {
@@ -201,6 +204,7 @@ func (s *Swarm) tick() {
 		s.watch(s.peers[id])
 	}
 	s.rotate()
+	s.makeRoom()
 	s.dial()
 	s.findPeers()
 }
@@ -227,7 +231,7 @@ func (s *Swarm) watch(p *peer) {
 }
 
 func (s *Swarm) dial() {
-	for s.dials < s.cfg.MaxDials && len(s.peers)+len(s.leaving)+s.dials < s.cfg.MaxPeers {
+	for s.dials < s.cfg.MaxDials && s.room() {
 		addr, ok := s.addrs.next(s.now)
 		if !ok {
 			return
@@ -295,6 +299,7 @@ func (s *Swarm) blockReceived(ev BlockReceived) {
 		return
 	}
 	s.stats.Downloaded += int64(ev.Req.Length)
+	p.used = s.now
 	s.withdraw(r.Cancel)
 	if r.Second {
 		s.do(Adopt{ev.Peer, ev.Req})
@@ -311,7 +316,7 @@ func (s *Swarm) pieceVerified(ev PieceVerified) {
 	s.withdraw(s.pick.Complete(i))
 	s.dirty = true
 	for _, id := range s.order {
-		if !s.pick.HasPiece(id, i) {
+		if !s.pick.IsSeed(id) { // the others want to know when we are one too
 			s.do(Send{id, wire.Have{Index: uint32(i)}})
 		}
 	}
