@@ -33,7 +33,8 @@ type (
 	// Has tells that the peer has a piece.
 	Has struct{ Index int }
 	// HasSet tells the set of pieces that the peer has, from a bitfield,
-	// have_all or have_none. It comes at most once. The Set is the receiver's.
+	// have_all or have_none. It replaces what was told before. The Set is the
+	// receiver's.
 	HasSet struct{ Set bitfield.Set }
 	// Block tells that a request was answered and its dst is filled. Unverified.
 	Block struct{ Req wire.Request }

@@ -14,7 +14,7 @@ const maxPieces = 1 << 21
 
 // announce is what the peer announced to have before the metadata was known.
 type announce struct {
-	some     bool   // anything was announced, no bitfield may follow
+	some     bool   // anything was announced, no have_none may follow
 	all      bool   // have_all came
 	fromWire bool   // bits is the body of a bitfield, its length is that of the torrent
 	bits     []byte // in wire order
@@ -73,10 +73,12 @@ func (c *Conn) announceAll() {
 	c.emit(HasSet{set})
 }
 
-// receiveSet takes a bitfield, have_all (all) or have_none (neither).
-// (BEP 3: "'bitfield' is only ever sent as the first message")
+// receiveSet takes a bitfield, have_all or have_none. BEP 3 says that "'bitfield' is
+// only ever sent as the first message", but aria2 sends a bitfield or have_all also
+// later, where that is shorter than the haves that are due: it replaces what was said
+// before.
 func (c *Conn) receiveSet(m wire.Message) error {
-	if c.have.some {
+	if _, none := m.(wire.HaveNone); none && c.have.some {
 		return broken("%v after a bitfield or have", m)
 	}
 	c.have.some = true

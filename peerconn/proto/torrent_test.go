@@ -35,11 +35,10 @@ func TestHostilePieceSets(t *testing.T) {
 		"short bitfield":          {nil, bits()},
 		"long bitfield":           {nil, bits(0xe0, 0)},
 		"spare bit":               {nil, bits(0xf0)},
-		"bitfield twice":          {bits(0xe0), bits(0xe0)},
-		"have all after bitfield": {bits(0), all},
-		"bitfield after have all": {all, bits(0xe0)},
+		"short bitfield again":    {bits(0xe0), bits()},
+		"spare bit later":         {have(0), bits(0xf0)},
 		"have none after all":     {all, none},
-		"bitfield after have":     {have(0), bits(0xe0)},
+		"have none after have":    {have(0), none},
 		"have past the end":       {nil, have(3)},
 		"have far past the end":   {nil, have(1<<32 - 1)},
 	} {
@@ -51,6 +50,14 @@ func TestHostilePieceSets(t *testing.T) {
 			p.wantEvents()
 		})
 	}
+}
+
+// aria2 sends a bitfield or have_all in place of many haves, after the
+// have_none that it began with.
+func TestLaterPieceSets(t *testing.T) {
+	p := connect(t, fast)
+	p.feed(wire.HaveNone{}, wire.Have{Index: 2}, wire.Bitfield{Bits: []byte{0x60}}, wire.HaveAll{})
+	p.wantEvents("has set 0/3", "has 2", "has set 2/3", "has set 3/3")
 }
 
 // BEP 6: "When the fast extension is disabled, if a peer receives Have All or
