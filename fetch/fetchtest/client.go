@@ -122,6 +122,9 @@ func (c *Client) turn() {
 		c.seen(cmd.String())
 		c.perform(cmd)
 	}
+	for _, ev := range events {
+		c.after(ev)
+	}
 	c.pump()
 	c.w.check(c)
 	if d := until(c.swarm.Deadline()); d < c.tick || c.tick <= c.w.clock.now {
@@ -140,13 +143,18 @@ func (c *Client) step(now time.Time, ev swarm.Event) {
 	c.swarm.Step(now, ev)
 }
 
-// before lets go of what an event has ended. It must come before the commands:
-// they may ask for the same block again.
+// before lets go of scratch memory that will not be filled. It must come before
+// the commands, which may ask for the same block again.
 func (c *Client) before(ev swarm.Event) {
-	switch ev := ev.(type) {
-	case swarm.BlockRejected:
+	if ev, ok := ev.(swarm.BlockRejected); ok {
 		delete(c.scratch, owed{ev.Peer, ev.Req})
-	case swarm.PeerGone:
+	}
+}
+
+// after forgets connections that have ended. It must come after the commands,
+// which may adopt what came last on them.
+func (c *Client) after(ev swarm.Event) {
+	if ev, ok := ev.(swarm.PeerGone); ok {
 		delete(c.ends, ev.Peer)
 		for k := range c.scratch {
 			if k.peer == ev.Peer {

@@ -210,7 +210,7 @@ func (x *chaos) accounts() error {
 	if st.Downloaded != x.c.kept {
 		return fmt.Errorf("downloaded %d bytes, verified %d", st.Downloaded, x.c.kept)
 	}
-	if allowed := st.Downloaded/20 + 16*16*kib; !x.liars && st.Wasted > allowed {
+	if allowed := st.Downloaded/20 + 32*16*kib; !x.liars && st.Wasted > allowed {
 		return fmt.Errorf("wasted %d bytes among honest peers of %d", st.Wasted, st.Downloaded)
 	}
 	return nil

@@ -97,7 +97,7 @@ func (s *Swarm) peerConnected(ev PeerConnected) {
 		s.addrs.ban(p.addr)
 		s.drop(p, "it is ourselves")
 		return
-	case s.refused(p.addr):
+	case s.refused(p):
 		s.drop(p, "banned")
 		return
 	}
@@ -111,21 +111,15 @@ func (s *Swarm) peerConnected(ev PeerConnected) {
 	s.greet(p)
 }
 
-// refused reports whether addr is banned, itself or as a host that keeps coming
-// back from other ports while nobody honest is connected from there.
-func (s *Swarm) refused(addr netip.AddrPort) bool {
-	if s.addrs.banned(addr) {
+// refused reports whether a peer is banned, by its address and port or as a host
+// that keeps coming back from other ports. Somebody honest may live behind the
+// same address: a host is not refused that gave good pieces or that we dialled.
+func (s *Swarm) refused(p *peer) bool {
+	if s.addrs.banned(p.addr) {
 		return true
 	}
-	if s.banIPs[addr.Addr()] < 3 {
-		return false
-	}
-	for _, p := range s.peers {
-		if p.addr.Addr() == addr.Addr() && p.verified > 0 {
-			return false
-		}
-	}
-	return true
+	host := p.addr.Addr()
+	return !p.outgoing && s.banIPs[host] >= 3 && !s.goodIPs[host]
 }
 
 // twin returns the same peer's other connection, nil when there is none.

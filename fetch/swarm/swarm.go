@@ -56,7 +56,8 @@ type Swarm struct {
 	leaving map[PeerID]*peer // dropped, until their PeerGone
 	order   []PeerID         // of peers, in order of arrival
 	dials   int
-	banIPs  map[netip.Addr]int // bans by address, to see one host returning
+	banIPs  map[netip.Addr]int  // bans by address, to see one host returning
+	goodIPs map[netip.Addr]bool // from where good pieces came
 
 	trials    map[int]*trial // pieces whose bytes were bad before
 	gone      map[PeerID]netip.AddrPort
@@ -100,6 +101,7 @@ func New(now time.Time, cfg Config) *Swarm {
 		peers:    map[PeerID]*peer{},
 		leaving:  map[PeerID]*peer{},
 		banIPs:   map[netip.Addr]int{},
+		goodIPs:  map[netip.Addr]bool{},
 		trials:   map[int]*trial{},
 		gone:     map[PeerID]netip.AddrPort{},
 		lastTick: now,
@@ -129,8 +131,7 @@ func (s *Swarm) Step(now time.Time, ev Event) {
 	case BlockReceived:
 		s.blockReceived(ev)
 	case BlockRejected:
-		s.pick.Rejected(ev.Peer, blockOf(ev.Req))
-		s.dirty = true
+		s.blockRejected(ev)
 	case BlockWasted:
 		s.stats.Wasted += int64(ev.Req.Length)
 		s.pick.Rejected(ev.Peer, blockOf(ev.Req))
@@ -203,6 +204,7 @@ func (s *Swarm) tick() {
 	for _, id := range slices.Clone(s.order) {
 		s.watch(s.peers[id])
 	}
+	s.watchTrials()
 	s.rotate()
 	s.makeRoom()
 	s.dial()
