@@ -16,7 +16,8 @@ const (
 )
 
 // readContext is the context of one read. It is done when nobody waits for the
-// answer any more: the caller was killed or the connection to the kernel has ended.
+// answer any more, because the caller was killed or the connection to the kernel has
+// ended, and when the file system ends.
 // An interrupt alone does not end it. The kernel sends one for any signal, and a read
 // that failed for a mere SIGCHLD would be EINTR to a program that expects none from a
 // file, and SIGBUS to one that has it mapped.
@@ -24,7 +25,8 @@ const (
 // It costs nothing until somebody asks for Done, so a read that is answered from the
 // cache starts no goroutine.
 type readContext struct {
-	interrupt <-chan struct{}
+	interrupt <-chan struct{} // may be closed for any signal
+	ending    <-chan struct{} // closed when the file system ends
 	abandoned func(interrupted bool) bool
 
 	mu       sync.Mutex
@@ -33,6 +35,7 @@ type readContext struct {
 	exited   chan struct{} // closed by the watcher
 	finished bool
 	ended    bool // by the watcher
+	gone     bool // because of the caller
 }
 
 func (c *readContext) Deadline() (time.Time, bool) { return time.Time{}, false }
@@ -74,7 +77,7 @@ func (c *readContext) finish() (abandoned bool) {
 		close(over)
 		<-exited
 	}
-	return c.ended
+	return c.gone
 }
 
 func (c *readContext) watch(over <-chan struct{}) {
@@ -87,16 +90,23 @@ func (c *readContext) watch(over <-chan struct{}) {
 		select {
 		case <-over:
 			return
+		case <-c.ending:
+			c.end(false)
+			return
 		case <-interrupt:
 			interrupt, interrupted = nil, true
 			tick.Reset(interruptedCheck)
 		case <-tick.C:
 		}
 		if c.abandoned(interrupted) {
-			c.mu.Lock()
-			c.ended = true
-			c.mu.Unlock()
+			c.end(true)
 			return
 		}
 	}
+}
+
+func (c *readContext) end(gone bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.ended, c.gone = true, gone
 }

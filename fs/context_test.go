@@ -78,3 +78,16 @@ func TestReadContextWatcherEndsWithTheRead(t *testing.T) {
 		}
 	})
 }
+
+func TestReadContextEndsWithTheFileSystem(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ending := make(chan struct{})
+		c := &readContext{ending: ending, abandoned: func(bool) bool { return false }}
+		done := c.Done()
+		close(ending)
+		<-done
+		if !errors.Is(c.Err(), context.Canceled) || c.finish() {
+			t.Error("the caller of a read that ends with the file system is told EINTR")
+		}
+	})
+}

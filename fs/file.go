@@ -108,7 +108,7 @@ func (f *filesystem) Read(cancel <-chan struct{}, in *fuse.ReadIn, buf []byte) (
 		return fuse.ReadResultData(nil), fuse.OK
 	}
 	p := buf[:min(int64(len(buf)), h.size-int64(in.Offset))]
-	ctx := &readContext{interrupt: cancel, abandoned: func(interrupted bool) bool {
+	ctx := &readContext{interrupt: cancel, ending: f.ending, abandoned: func(interrupted bool) bool {
 		return f.abandoned(in.Pid, interrupted)
 	}}
 	n, err := h.ReadAt(ctx, p, int64(in.Offset))

@@ -1,6 +1,7 @@
 package fs
 
 import (
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -36,13 +37,19 @@ type filesystem struct {
 	// abandoned reports whether nobody waits any more for a request of process pid;
 	// interrupted says that the kernel sent an interrupt for it.
 	abandoned func(pid uint32, interrupted bool) bool
+
+	endOnce sync.Once
+	ending  chan struct{} // closed when reads may not wait any more
 }
 
 func newFilesystem(t *tree, uid, gid uint32) *filesystem {
-	f := &filesystem{RawFileSystem: fuse.NewDefaultRawFileSystem(), uid: uid, gid: gid}
+	f := &filesystem{RawFileSystem: fuse.NewDefaultRawFileSystem(), uid: uid, gid: gid, ending: make(chan struct{})}
 	f.tree.Store(t)
 	return f
 }
+
+// end makes all reads that wait fail, and every later one that would have to wait.
+func (f *filesystem) end() { f.endOnce.Do(func() { close(f.ending) }) }
 
 func (f *filesystem) String() string { return subtype }
 

@@ -29,7 +29,9 @@ func (c *connection) serve(raw fuse.RawFileSystem, opt Options) (*fuse.Server, e
 func (c *connection) ready(server *fuse.Server) error { return server.WaitMount() }
 
 func (c *connection) close() {}
-func (c *connection) abort() {}
+
+// abort leaves it to the forced unmount that follows.
+func (c *connection) abort() bool { return true }
 
 // abandoned implements filesystem.abandoned. The end of the connection shows as an
 // interrupt.

@@ -14,37 +14,54 @@ var ErrBusy = errors.New("busy: programs have files open there")
 const (
 	// unmountLimit bounds Unmount, whatever the kernel and the readers do.
 	unmountLimit = 2 * time.Second
+	// detachedLimit is how long it waits for programs to close their files where it
+	// cannot make them.
+	detachedLimit = 500 * time.Millisecond
 	// busyTries is how often a busy mount is tried again, after 10 ms and then
 	// twice as long each time: 310 ms in all.
 	busyTries = 5
 )
 
-// Unmount ends the file system. Reads that wait must be made to fail by the caller
-// first. While files are open it is retried for a moment; after that the mount is
-// taken out of the tree and its connection ended, so that programs that still use it
-// get errors. It returns when all requests have ended, and in 2 s at the latest.
+// Unmount ends the file system. Where files are open, the reads that wait are made to
+// fail and it is tried again for a moment; after that the mount is taken out of the tree
+// and its connection ended, so that programs that still use it get errors. It returns
+// when all requests have ended, and after 2 s at the latest.
+//
+// A plain user's process may not end a connection unless /sys/fs/fuse/connections is
+// mounted. The error says so then; the end of the process does the rest.
 func (f *FS) Unmount(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, unmountLimit)
 	defer cancel()
+	if f.mounted() && unmount(f.dir) == nil {
+		return f.wait(ctx)
+	}
+	f.raw.end()
+	aborted := false
 	if f.mounted() {
 		if err := retryBusy(ctx, f.dir); err != nil {
 			f.opt.Logger.Debug("unmount by force", "dir", f.dir, "reason", err)
-			if err := f.force(); err != nil {
+			aborted = f.conn.abort()
+			if err := detach(f.dir); err != nil {
 				return fmt.Errorf("fs: unmount %s: %w", f.dir, err)
 			}
 		}
-	} else { // somebody did, but may have left files open
-		select {
-		case <-f.done:
-		case <-time.After(unmountLimit / 10):
-			f.conn.abort()
-		}
+	} else { // somebody else did, but files may still be open
+		aborted = f.conn.abort()
 	}
+	if !aborted {
+		ctx, cancel = context.WithTimeout(ctx, detachedLimit)
+		defer cancel()
+	}
+	return f.wait(ctx)
+}
+
+// wait waits for the last request.
+func (f *FS) wait(ctx context.Context) error {
 	select {
 	case <-f.done:
 		return nil
 	case <-ctx.Done():
-		return fmt.Errorf("fs: %s is unmounted, but requests are still running: %w", f.dir, ctx.Err())
+		return fmt.Errorf("fs: %s is unmounted, but programs still have files of it open", f.dir)
 	}
 }
 
@@ -57,12 +74,6 @@ func (f *FS) mounted() bool {
 	}
 	m, ok := mountedAt(f.dir)
 	return ok && m.Dev == f.conn.dev
-}
-
-// force ends a busy mount.
-func (f *FS) force() error {
-	f.conn.abort()
-	return detach(f.dir)
 }
 
 // retryBusy unmounts, and waits a moment for files to be closed.

@@ -32,12 +32,14 @@ func detach(dir string) error {
 }
 
 // abort ends the connection through the control file system, which belongs to the
-// mount's user. Where that is not mounted the process' end does it.
-func (c *connection) abort() {
+// mount's user. It reports whether that, or a detach to come, does it.
+func (c *connection) abort() bool {
 	_, minor, ok := strings.Cut(c.dev, ":")
-	if ok {
-		os.WriteFile(filepath.Join("/sys/fs/fuse/connections", minor, "abort"), []byte("1"), 0)
+	if !ok {
+		return false
 	}
+	err := os.WriteFile(filepath.Join("/sys/fs/fuse/connections", minor, "abort"), []byte("1"), 0)
+	return err == nil || os.Geteuid() == 0
 }
 
 // ClearStale takes away a mount of a qqbtfs that died without unmounting, which

@@ -4,8 +4,11 @@ import (
 	"context"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/qqbtfs/qqbtfs/fs"
 )
@@ -36,6 +39,7 @@ func Mount(tb testing.TB, opt fs.Options, ts ...fs.Torrent) *fs.FS {
 	if err != nil {
 		tb.Fatal(err)
 	}
+	NoPoll(dir)
 	tb.Cleanup(func() {
 		if err := f.Unmount(context.Background()); err != nil {
 			tb.Error(err)
@@ -47,6 +51,19 @@ func Mount(tb testing.TB, opt fs.Options, ts ...fs.Torrent) *fs.FS {
 		}
 	})
 	return f
+}
+
+// NoPoll makes a mount usable for the process that serves it. Go adds every file that
+// it opens to its poller, which FUSE turns into a request, during which Go runs nothing
+// else on that thread: with all threads in there nobody is left to answer. go-fuse keeps
+// a file on which one poll can be tried; the kernel then knows that there is none.
+func NoPoll(dir string) {
+	fd, err := unix.Open(filepath.Join(dir, ".go-fuse-epoll-hack"), unix.O_RDONLY, 0)
+	if err != nil {
+		return
+	}
+	defer unix.Close(fd)
+	unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 0)
 }
 
 // Guard breaks whatever qqbtfs is mounted at dir when the test ends, or shortly before
