@@ -105,10 +105,10 @@ func (s *Server) accept() {
 		}
 		c, err := s.ln.Accept()
 		if err != nil {
-			if errors.Is(err, net.ErrClosed) {
+			<-s.slots
+			if errors.Is(err, net.ErrClosed) || !s.pause() {
 				return
 			}
-			<-s.slots
 			continue
 		}
 		if !s.add(c) {
@@ -119,6 +119,17 @@ func (s *Server) accept() {
 			defer func() { s.remove(c); <-s.slots }()
 			s.serve(c)
 		})
+	}
+}
+
+// pause waits a moment after a failed accept, most likely for want of file
+// descriptors. It reports whether the server still runs.
+func (s *Server) pause() bool {
+	select {
+	case <-time.After(100 * time.Millisecond):
+		return true
+	case <-s.closing:
+		return false
 	}
 }
 
