@@ -379,9 +379,7 @@ func (c *Client) feed(e *end) {
 	for len(s.queue) > 0 {
 		r := s.queue[0]
 		s.queue = s.queue[1:]
-		data := make([]byte, r.Length)
-		c.w.torrent.fill(data, r)
-		sent := e.conn.SendPiece(wire.Piece{Index: r.Index, Begin: r.Begin, Data: data}, 0)
+		sent := e.conn.SendPiece(wire.Piece{Index: r.Index, Begin: r.Begin, Data: c.w.content(r)}, 0)
 		c.post(swarm.BlockServed{Peer: s.id, Req: r, Sent: sent})
 		if sent {
 			return

@@ -142,7 +142,7 @@ func (h *host) pump() {
 			h.node.feed(e)
 		}
 		if e.conn.OutputLen() > 0 {
-			h.write(e, slices.Clone(e.conn.Output()))
+			h.write(e, h.w.flatten(e.conn))
 		}
 	}
 }
@@ -155,9 +155,34 @@ func (h *host) write(e *end, b []byte) {
 		if e.open {
 			e.arrives = max(e.arrives, w.clock.now+h.delay(e.peer.host))
 			w.clock.at(e.arrives, func() { e.peer.arrive(b) })
+		} else {
+			w.recycle(b)
 		}
 		h.pump()
 	})
+}
+
+// flatten takes what a connection has to write into one buffer.
+func (w *World) flatten(c *proto.Conn) []byte {
+	c.TakeOutput(&w.out)
+	var b []byte
+	if n := len(w.spare); n > 0 {
+		b, w.spare = w.spare[n-1][:0], w.spare[:n-1]
+	}
+	w.bufs = w.out.Buffers(w.bufs[:0])
+	for _, part := range w.bufs {
+		b = append(b, part...)
+	}
+	return b
+}
+
+func (w *World) recycle(b []byte) { w.spare = append(w.spare, b) }
+
+// content returns the bytes of a block, valid until the next call.
+func (w *World) content(r wire.Request) []byte {
+	b := w.block[:r.Length]
+	w.torrent.fill(b, r)
+	return b
 }
 
 // spent is how long n bytes take at a rate.
@@ -180,6 +205,7 @@ func (e *end) arrive(b []byte) {
 }
 
 func (e *end) read(b []byte) {
+	defer e.host.w.recycle(b)
 	if !e.open {
 		return
 	}

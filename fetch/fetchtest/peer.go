@@ -138,9 +138,7 @@ func (p *peer) feed(e *end) {
 		// A Conn sends no piece that was not asked for; the peer has to itself.
 		r := s.again[0]
 		s.again = s.again[1:]
-		data := make([]byte, r.Length)
-		p.h.w.torrent.fill(data, r)
-		p.h.write(e, wire.Piece{Index: r.Index, Begin: r.Begin, Data: data}.Append(nil))
+		p.h.write(e, wire.Piece{Index: r.Index, Begin: r.Begin, Data: p.h.w.content(r)}.Append(nil))
 		return
 	}
 	if len(s.queue) == 0 {
@@ -148,12 +146,11 @@ func (p *peer) feed(e *end) {
 	}
 	r := s.queue[0]
 	s.queue = s.queue[1:]
-	data := make([]byte, r.Length)
-	p.h.w.torrent.fill(data, r)
+	data := p.h.w.content(r)
 	if p.rnd.Float64() < p.b.Poison {
 		spoil(p.rnd, data)
 	}
-	e.conn.Send(wire.Piece{Index: r.Index, Begin: r.Begin, Data: data})
+	e.conn.SendPiece(wire.Piece{Index: r.Index, Begin: r.Begin, Data: data}, 0)
 	p.sent += int64(len(data))
 	if p.b.Echoes {
 		s.again = append(s.again, r)

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/qqbtfs/qqbtfs/fetch/swarm"
+	"github.com/qqbtfs/qqbtfs/peerconn/proto"
+	"github.com/qqbtfs/qqbtfs/peerconn/wire"
 )
 
 // World is a torrent, the hosts that have to do with it, and virtual time.
@@ -18,6 +20,12 @@ type World struct {
 	byName  map[string]*host
 	byAddr  map[netip.AddrPort]*host
 	problem error // the first one
+
+	// Memory that is used again and again.
+	out   proto.Output
+	bufs  [][]byte
+	spare [][]byte
+	block [wire.BlockSize]byte
 }
 
 // NewWorld returns a world at time zero. The same seed and calls give the same
