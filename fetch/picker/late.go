@@ -73,13 +73,13 @@ func (p *Picker) endgame() bool {
 // at the end of a fill (endgame).
 func (p *Picker) planSeconds(now time.Time, s *source, queue time.Duration, out []Assignment) []Assignment {
 	for _, r := range p.demand.Readahead {
-		for i := r.First; i <= min(r.Last, r.First+8) && s.room(queue) > 0; i++ {
+		for i := r.First; i <= min(r.Last, r.First+8) && s.room(now, queue) > 0; i++ {
 			out = p.second(now, s, i, queue, Readahead, out)
 		}
 	}
 	if p.endgame() {
 		for _, i := range p.openOrder() {
-			if s.room(queue) <= 0 {
+			if s.room(now, queue) <= 0 {
 				break
 			}
 			out = p.second(now, s, i, queue, Background, out)
@@ -98,7 +98,7 @@ func (p *Picker) second(now time.Time, s *source, i int, queue time.Duration, c 
 		return out
 	}
 	for k := range pc.blocks {
-		if s.room(queue) <= 0 {
+		if s.room(now, queue) <= 0 {
 			break
 		}
 		b := &pc.blocks[k]

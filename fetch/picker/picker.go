@@ -15,6 +15,7 @@ package picker
 
 import (
 	"math/rand/v2"
+	"time"
 
 	"github.com/qqbtfs/qqbtfs/peerconn/bitfield"
 )
@@ -59,6 +60,7 @@ type Demand struct {
 	Urgent    []int   // pieces that reads wait for, in the order to serve them
 	Readahead []Range // what handles want next, in the order to serve them
 	Fill      bool    // everything else too
+	Next      []Range // with Fill: where to begin with that; costs no byte more
 }
 
 // Config describes the torrent to a picker.
@@ -88,6 +90,8 @@ type Picker struct {
 
 	demand Demand
 	urgent map[int]int // piece -> its place in demand.Urgent
+
+	lastUrgent time.Time // when a read last waited
 
 	epoch    uint64 // counts the moments at which something became free to ask
 	received int64  // blocks

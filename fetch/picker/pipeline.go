@@ -1,18 +1,19 @@
 package picker
 
-import "time"
+import (
+	"math"
+	"time"
+)
 
 const (
 	minDepth     = 2 // blocks always allowed in flight: one on the way, one being sent
 	initialDepth = 4 // blocks asked before anything is known of a source
 	maxDepth     = 512
 
-	// A peer answers in order, so what is queued there is latency for the next
-	// read. slack is how much more than the bandwidth-delay product is kept
-	// queued; it covers the jitter of both ends' schedulers.
-	slack = 60 * time.Millisecond
-
-	rttWindow  = 10 * time.Second // a minimum older than this is forgotten
+	// A pipeline that is kept full measures its own queue, not the link. So the
+	// shortest answer stays the estimate until it is probeAfter old; then the
+	// pipeline runs nearly empty until one block has told.
+	probeAfter = 30 * time.Second
 	defaultRTT = 50 * time.Millisecond
 )
 
@@ -24,14 +25,13 @@ const (
 type pipeline struct {
 	reqq int // the most that the source queues for us
 
-	rate      float64 // bytes per second; zero: not known yet
-	rtt       time.Duration
+	rate      float64       // bytes per second; zero: not known yet
+	rtt       time.Duration // shortest time to answer, sending the block included
 	rttAt     time.Time
 	delivered int64     // bytes in all
 	at        time.Time // of the last delivery
 	inFlight  int       // blocks
 	bytes     int64     // their bytes
-	busySince time.Time // in flight without a pause since
 }
 
 // sample is the state of a pipeline at the moment when a block was asked for.
@@ -39,17 +39,17 @@ type sample struct {
 	at          time.Time
 	delivered   int64
 	deliveredAt time.Time
+	alone       bool // nearly nothing was in flight before it
 }
 
 func (p *pipeline) sent(now time.Time, n int) sample {
 	if p.inFlight == 0 {
-		// Nothing was on the way: the time until now says nothing of the rate.
-		p.at = now
-		p.busySince = now
+		p.at = now // the time until now says nothing of the rate
 	}
+	s := sample{at: now, delivered: p.delivered, deliveredAt: p.at, alone: p.inFlight < minDepth}
 	p.inFlight++
 	p.bytes += int64(n)
-	return sample{at: now, delivered: p.delivered, deliveredAt: p.at}
+	return s
 }
 
 // gone takes a block of n bytes out of the pipeline that did not arrive.
@@ -65,9 +65,7 @@ func (p *pipeline) received(now time.Time, n int, s sample) {
 	p.gone(n)
 	p.delivered += int64(n)
 	p.at = now
-	if took := now.Sub(s.at); p.rtt == 0 || took <= p.rtt || now.Sub(p.rttAt) > rttWindow {
-		p.rtt, p.rttAt = max(took, time.Microsecond), now
-	}
+	p.measure(now, s)
 	span := now.Sub(s.deliveredAt)
 	if span < 100*time.Microsecond {
 		return // a batch read in one go: no time passed to divide by
@@ -84,8 +82,18 @@ func (p *pipeline) received(now time.Time, n int, s sample) {
 	}
 }
 
+// measure takes in how long one answer took.
+func (p *pipeline) measure(now time.Time, s sample) {
+	took := max(now.Sub(s.at), time.Microsecond)
+	if p.rtt == 0 || took <= p.rtt || s.alone && p.probing(now) {
+		p.rtt, p.rttAt = took, now
+	}
+}
+
+func (p *pipeline) probing(now time.Time) bool { return now.Sub(p.rttAt) > probeAfter }
+
 // depth is how many blocks to keep in flight for work that can wait queue.
-func (p *pipeline) depth(queue time.Duration) int {
+func (p *pipeline) depth(now time.Time, queue time.Duration) int {
 	limit := maxDepth
 	if p.reqq > 0 {
 		limit = min(limit, p.reqq)
@@ -93,7 +101,10 @@ func (p *pipeline) depth(queue time.Duration) int {
 	if p.rate == 0 {
 		return min(initialDepth, limit)
 	}
-	want := int(p.rate*(p.rtt+queue).Seconds()/BlockSize) + 1
+	if p.probing(now) {
+		return min(minDepth, limit)
+	}
+	want := int(math.Round(p.rate * (p.rtt + queue).Seconds() / BlockSize))
 	return min(max(want, minDepth), limit)
 }
 

@@ -3,9 +3,17 @@ package picker
 import "time"
 
 const (
-	// urgentQueue is how much waiting a block that a read waits for may find in
-	// front of it at its source: more is better asked elsewhere or later.
-	urgentQueue = 150 * time.Millisecond
+	// A peer answers in order, so what is queued there beyond the link's own delay
+	// is latency for the next read, and too little of it leaves the link idle.
+	//
+	// deepQueue is how much waiting a block may find in front of it at its source
+	// when it is wanted, or when no read has waited lately. shallowQueue is that of
+	// a fill while reads come and go, and nothing is queued while one waits.
+	deepQueue    = 150 * time.Millisecond
+	shallowQueue = 30 * time.Millisecond
+
+	// calmAfter is how long no read has to wait for the fill to go deep.
+	calmAfter = 3 * time.Second
 
 	// scanLimit bounds how many pieces one source's search for the rarest looks
 	// at before it takes any piece that the source has.
@@ -16,28 +24,37 @@ const (
 func (p *Picker) Plan(now time.Time) []Assignment {
 	var out []Assignment
 	out = p.planUrgent(now, out)
-	// While a read waits the queues are kept as short as the links allow.
-	queue := slack
-	if len(p.urgent) > 0 {
-		queue = 0
-	}
+	fill := p.fillQueue(now)
 	for _, id := range p.ids {
 		s := p.sources[id]
-		if s.room(queue) <= 0 || !s.open && len(s.allowed) == 0 {
+		if s.room(now, deepQueue) <= 0 || !s.open && len(s.allowed) == 0 {
 			continue
 		}
 		if s.dry != p.epoch+1 {
-			out = p.planReadahead(now, s, queue, out)
-			out = p.planBackground(now, s, queue, out)
+			out = p.planRanges(now, s, p.demand.Readahead, deepQueue, Readahead, out)
+			out = p.planBackground(now, s, fill, out)
 		}
-		if s.room(queue) > 0 {
+		if s.room(now, fill) > 0 {
 			if !p.full() {
 				s.dry = p.epoch + 1
 			}
-			out = p.planSeconds(now, s, queue, out)
+			out = p.planSeconds(now, s, fill, out)
 		}
 	}
 	return out
+}
+
+// fillQueue returns how much waiting the fill may put into the sources' queues.
+func (p *Picker) fillQueue(now time.Time) time.Duration {
+	switch {
+	case len(p.urgent) > 0:
+		p.lastUrgent = now
+		return 0
+	case !p.lastUrgent.IsZero() && now.Sub(p.lastUrgent) < calmAfter:
+		return shallowQueue
+	default:
+		return deepQueue
+	}
 }
 
 // full reports whether pieces are kept from being begun by the bound on bytes,
@@ -104,7 +121,7 @@ func (p *Picker) soonest(now time.Time, servers []*source, pc *piece, k int) *so
 	blk := Block{pc.index, k}
 	n := p.blockSize(blk)
 	for _, s := range servers {
-		if s.room(urgentQueue) <= 0 || pc.barred(s.id) || s.asked(blk) || pc.blocks[k].find(s.id) >= 0 {
+		if s.room(now, deepQueue) <= 0 || pc.barred(s.id) || s.asked(blk) || pc.blocks[k].find(s.id) >= 0 {
 			continue
 		}
 		if eta := s.eta(now, n); best == nil || eta.Before(at) {
@@ -117,19 +134,20 @@ func (p *Picker) soonest(now time.Time, servers []*source, pc *piece, k int) *so
 // barred reports whether the piece must not be asked of the source.
 func (pc *piece) barred(id SourceID) bool { return pc.only != nil && *pc.only != id }
 
-func (p *Picker) planReadahead(now time.Time, s *source, queue time.Duration, out []Assignment) []Assignment {
-	for _, r := range p.demand.Readahead {
+// planRanges asks s for what is free in ranges of pieces, in order.
+func (p *Picker) planRanges(now time.Time, s *source, ranges []Range, queue time.Duration, c Class, out []Assignment) []Assignment {
+	for _, r := range ranges {
 		for i := p.settled.NextClear(r.First); i >= 0 && i <= r.Last; i = p.settled.NextClear(i + 1) {
-			if s.room(queue) <= 0 {
+			if s.room(now, queue) <= 0 {
 				return out
 			}
 			if !s.canServe(i) {
 				continue
 			}
-			if !p.mayOpen(i, Readahead) {
+			if !p.mayOpen(i, c) {
 				return out
 			}
-			out = p.take(now, s, p.openPiece(i), queue, Readahead, out)
+			out = p.take(now, s, p.openPiece(i), queue, c, out)
 		}
 	}
 	return out
@@ -141,7 +159,7 @@ func (p *Picker) take(now time.Time, s *source, pc *piece, queue time.Duration, 
 		return out
 	}
 	skipped := false
-	for k := pc.next; pc.free > 0 && k < len(pc.blocks) && s.room(queue) > 0; k++ {
+	for k := pc.next; pc.free > 0 && k < len(pc.blocks) && s.room(now, queue) > 0; k++ {
 		switch b := &pc.blocks[k]; {
 		case b.here || b.n > 0:
 		case s.asked(Block{pc.index, k}):
@@ -157,9 +175,12 @@ func (p *Picker) take(now time.Time, s *source, pc *piece, queue time.Duration, 
 }
 
 func (p *Picker) planBackground(now time.Time, s *source, queue time.Duration, out []Assignment) []Assignment {
+	if p.demand.Fill {
+		out = p.planRanges(now, s, p.demand.Next, queue, Background, out)
+	}
 	// What is begun is finished first, also when nobody wants it any more: its
 	// bytes are spent already.
-	for at := 0; at < len(p.partial) && s.room(queue) > 0; at++ {
+	for at := 0; at < len(p.partial) && s.room(now, queue) > 0; at++ {
 		pc := p.partial[at]
 		if !s.canServe(pc.index) {
 			continue
@@ -169,7 +190,7 @@ func (p *Picker) planBackground(now time.Time, s *source, queue time.Duration, o
 			at--
 		}
 	}
-	for p.demand.Fill && s.room(queue) > 0 && !p.full() {
+	for p.demand.Fill && s.room(now, queue) > 0 && !p.full() {
 		i := p.rarest(s)
 		if i < 0 {
 			break

@@ -56,11 +56,11 @@ func (s *source) eta(now time.Time, n int) time.Time {
 
 // room returns how many more blocks s may be asked for when up to queue of
 // waiting time there is acceptable.
-func (s *source) room(queue time.Duration) int {
+func (s *source) room(now time.Time, queue time.Duration) int {
 	if s.slow {
 		return 1 - s.pipe.inFlight
 	}
-	return s.pipe.depth(queue) - s.pipe.inFlight
+	return s.pipe.depth(now, queue) - s.pipe.inFlight
 }
 
 func (s *source) forget(b Block) {
