@@ -23,11 +23,16 @@ type Reader struct {
 	// Guarded by t.waits.mu.
 	window      readahead.Window
 	first, last int // pieces of the window; empty when last < first
+	next        int // last of the pieces to fill first; none when next < first
 }
+
+// ahead is how many bytes behind the last read a fill turns to first, whether
+// the handle has earned a window or not: the fill needs them anyway.
+const ahead = 4 << 20
 
 // NewReader returns a reader of a file, by its index in the metainfo. Close it.
 func (t *Torrent) NewReader(file int) *Reader {
-	r := &Reader{t: t, file: file, size: t.lay.Files[file].Length, last: -1}
+	r := &Reader{t: t, file: file, size: t.lay.Files[file].Length, last: -1, next: -1}
 	r.window.Max = t.s.cfg.ReadAhead
 	t.waits.mu.Lock()
 	defer t.waits.mu.Unlock()
@@ -40,7 +45,7 @@ func (r *Reader) Close() error {
 	w := &r.t.waits
 	w.mu.Lock()
 	delete(w.readers, r)
-	w.dirty = w.dirty || r.first <= r.last
+	w.dirty = w.dirty || r.first <= r.next
 	w.mu.Unlock()
 	r.t.in.ring()
 	return nil
@@ -75,17 +80,23 @@ func (r *Reader) note(off, n int64) {
 	defer w.mu.Unlock()
 	r.window.Read(off, n)
 	from, to := r.window.Wanted()
-	to = min(to, r.size)
-	first, last := 0, -1
-	if from < to {
-		base := r.t.lay.Files[r.file].Offset
-		first = int((base + from) / r.t.lay.PieceLength)
-		last = int((base + to - 1) / r.t.lay.PieceLength)
-	}
-	if first != r.first || last != r.last {
-		r.first, r.last = first, last
+	first, last := r.pieces(from, to)
+	_, next := r.pieces(from, max(to, from+ahead))
+	if first != r.first || last != r.last || next != r.next {
+		r.first, r.last, r.next = first, last, next
 		w.dirty = true
 	}
+}
+
+// pieces returns the first and the last piece with bytes [from, to) of the
+// file; the last is before the first when there are none.
+func (r *Reader) pieces(from, to int64) (first, last int) {
+	base := r.t.lay.Files[r.file].Offset
+	first = int((base + from) / r.t.lay.PieceLength)
+	if to = min(to, r.size); to <= from {
+		return first, first - 1
+	}
+	return first, int((base + to - 1) / r.t.lay.PieceLength)
 }
 
 // read copies from the cache and waits for what it lacks. All missing pieces are

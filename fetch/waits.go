@@ -146,8 +146,13 @@ func (w *waits) demand(now time.Time, fill bool) (picker.Demand, bool) {
 		if r.first <= r.last {
 			d.Readahead = append(d.Readahead, picker.Range{First: r.first, Last: r.last})
 		}
+		if r.first <= r.next {
+			d.Next = append(d.Next, picker.Range{First: r.first, Last: r.next})
+		}
 	}
-	slices.SortFunc(d.Readahead, func(a, b picker.Range) int { return a.First - b.First })
+	byFirst := func(a, b picker.Range) int { return a.First - b.First }
+	slices.SortFunc(d.Readahead, byFirst)
+	slices.SortFunc(d.Next, byFirst)
 	for _, i := range slices.Sorted(maps.Keys(w.ended)) {
 		d.Readahead = append(d.Readahead, picker.Range{First: i, Last: i})
 	}
