@@ -21,7 +21,8 @@ import (
 )
 
 // childEnv makes the test binary another process of the test: a daemon ("mount DIR",
-// "mount-other DIR") or a program that uses a mount ("umount DIR", "mmap FILE").
+// "mount-other DIR") or a program that uses a mount ("umount DIR", "mmap FILE",
+// "mmap-random FILE").
 const childEnv = "QQBTFS_FS_TEST_CHILD"
 
 const nobody = 65534
@@ -50,8 +51,8 @@ func child(what, dir string) error {
 	switch what {
 	case "umount":
 		return fs.Unmount(dir)
-	case "mmap":
-		return mapFile(dir)
+	case "mmap", "mmap-random":
+		return mapFile(dir, what == "mmap-random")
 	case "mount-other":
 		opt.AllowOther = true
 	}
@@ -79,8 +80,8 @@ func child(what, dir string) error {
 	select {} // the line above decides
 }
 
-// mapFile maps a file, prints its hash and keeps it mapped until its input is closed.
-func mapFile(name string) error {
+// mapFile maps a file, for reading in order or at random, prints its hash and keeps it mapped until its input is closed.
+func mapFile(name string, random bool) error {
 	fd, err := unix.Open(name, unix.O_RDONLY, 0)
 	if err != nil {
 		return err
@@ -94,6 +95,11 @@ func mapFile(name string) error {
 		return err
 	}
 	unix.Close(fd)
+	if random {
+		if err := unix.Madvise(p, unix.MADV_RANDOM); err != nil {
+			return err
+		}
+	}
 	fmt.Printf("%x\n", sha256.Sum256(p))
 	_, err = io.Copy(io.Discard, os.Stdin)
 	return err

@@ -28,10 +28,11 @@ func (c *connection) serve(raw fuse.RawFileSystem, opt Options) (*fuse.Server, e
 // ready waits until the kernel has finished mounting.
 func (c *connection) ready(server *fuse.Server) error { return server.WaitMount() }
 
-func (c *connection) close() {}
+func (c *connection) close()      {}
+func (c *connection) abort() bool { return false }
 
-// abort leaves it to the forced unmount that follows.
-func (c *connection) abort() bool { return true }
+// detachAborts reports whether detach ends the connection.
+func detachAborts() bool { return true }
 
 // abandoned implements filesystem.abandoned. The end of the connection shows as an
 // interrupt.

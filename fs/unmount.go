@@ -40,7 +40,7 @@ func (f *FS) Unmount(ctx context.Context) error {
 	if f.mounted() {
 		if err := retryBusy(ctx, f.dir); err != nil {
 			f.opt.Logger.Debug("unmount by force", "dir", f.dir, "reason", err)
-			aborted = f.conn.abort()
+			aborted = f.conn.abort() || detachAborts()
 			if err := detach(f.dir); err != nil {
 				return fmt.Errorf("fs: unmount %s: %w", f.dir, err)
 			}
