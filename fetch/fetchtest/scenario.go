@@ -198,7 +198,7 @@ func (s *Scenario) until(w words) error {
 	default:
 		return w.time(1, &s.end)
 	}
-	s.end = time.Hour
+	s.end = 2 * time.Hour
 	return nil
 }
 

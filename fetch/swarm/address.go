@@ -10,6 +10,9 @@ const (
 	maxKnown    = 3000 // addresses remembered for a torrent
 	firstRetry  = 5 * time.Second
 	longestWait = 10 * time.Minute
+	// aloneWait is the longest wait while no peer is connected: it may be our own
+	// network that is away.
+	aloneWait = time.Minute
 )
 
 // addresses is the book of peers that could be dialled.
@@ -23,6 +26,7 @@ type address struct {
 	banned   bool
 	useless  bool // a seed, met while we had everything
 	failures int
+	last     time.Time // when the last dial or connection ended
 	next     time.Time // not to be dialled before
 }
 
@@ -38,12 +42,12 @@ func (a *addresses) add(addr netip.AddrPort) bool {
 	return true
 }
 
-// next takes the next address to dial.
-func (a *addresses) next(now time.Time) (netip.AddrPort, bool) {
+// next takes the next address to dial. alone tells that no peer is connected.
+func (a *addresses) next(now time.Time, alone bool) (netip.AddrPort, bool) {
 	for range a.queue {
 		addr := a.queue[0]
 		a.queue = append(a.queue[1:], addr)
-		if e := a.book[addr]; e.due(now) {
+		if e := a.book[addr]; e.due(now, alone) {
 			e.busy = true
 			return addr, true
 		}
@@ -52,17 +56,20 @@ func (a *addresses) next(now time.Time) (netip.AddrPort, bool) {
 }
 
 // due reports whether there is an address to dial.
-func (a *addresses) due(now time.Time) bool {
+func (a *addresses) due(now time.Time, alone bool) bool {
 	for _, e := range a.book {
-		if e.due(now) {
+		if e.due(now, alone) {
 			return true
 		}
 	}
 	return false
 }
 
-func (e *address) due(now time.Time) bool {
-	return !e.busy && !e.banned && !e.useless && !now.Before(e.next)
+func (e *address) due(now time.Time, alone bool) bool {
+	if e.busy || e.banned || e.useless {
+		return false
+	}
+	return !now.Before(e.next) || alone && now.Sub(e.last) >= aloneWait
 }
 
 // met marks an address as connected.
@@ -85,7 +92,7 @@ func (a *addresses) left(now time.Time, addr netip.AddrPort, good bool) {
 	}
 	wait := firstRetry << min(e.failures, 8)
 	e.failures++
-	e.next = now.Add(min(wait, longestWait))
+	e.last, e.next = now, now.Add(min(wait, longestWait))
 }
 
 // ban forbids an address for good. A full book gives up one that is not in use.

@@ -77,6 +77,7 @@ func (s *Swarm) watchTrials() {
 // blockRejected takes in that a peer will not send a block.
 func (s *Swarm) blockRejected(ev BlockRejected) {
 	s.pick.Rejected(ev.Peer, blockOf(ev.Req))
+	s.heard(ev.Peer)
 	s.dirty = true
 	t := s.trials[int(ev.Req.Index)]
 	if t != nil && !t.until.IsZero() && t.tried[len(t.tried)-1] == ev.Peer {

@@ -24,7 +24,9 @@ type peer struct {
 	chokesUs     bool
 	weInterested bool
 	snubbed      bool // owes and does not deliver
-	verified     int  // pieces that it alone delivered and that were good
+	snubbedAt    time.Time
+	heard        time.Time // when it last answered a request, however
+	verified     int       // pieces that it alone delivered and that were good
 
 	weChoke    bool
 	interested bool

@@ -135,6 +135,7 @@ func (s *Swarm) Step(now time.Time, ev Event) {
 	case BlockWasted:
 		s.stats.Wasted += int64(ev.Req.Length)
 		s.pick.Rejected(ev.Peer, blockOf(ev.Req))
+		s.heard(ev.Peer)
 	case BlockServed:
 		s.blockServed(ev)
 	case PeerRequests:
@@ -217,24 +218,37 @@ func (s *Swarm) watch(p *peer) {
 	owes, since := s.pick.Owes(p.id)
 	silent := s.now.Sub(since)
 	switch {
-	case owes == 0 || silent < snubAfter:
-	case silent >= dropAfter && p.snubbed:
+	case s.completed && s.complete() && s.pick.IsSeed(p.id):
+		s.addrs.useless(p.addr)
+		s.drop(p, "both complete")
+	case p.snubbed && owes > 0 && silent >= dropAfter, s.deaf(p):
 		s.drop(p, "delivers nothing")
-		return
-	case !p.snubbed:
-		p.snubbed = true
+	case !p.snubbed && owes > 0 && silent >= snubAfter:
+		p.snubbed, p.snubbedAt = true, s.now
 		s.withdraw(s.pick.Release(p.id))
 		s.pick.SetSlow(p.id)
 	}
-	if s.completed && s.pick.IsSeed(p.id) && s.complete() {
-		s.addrs.useless(p.addr)
-		s.drop(p, "both complete")
+}
+
+// deaf reports whether a peer has not even answered what was withdrawn when it
+// was snubbed. It may owe nothing any more and still hold up what it was asked
+// for, which cannot be asked of it again (BEP 6: "the peer receiving the cancel
+// should respond with either the corresponding reject or the corresponding
+// piece").
+func (s *Swarm) deaf(p *peer) bool {
+	return p.snubbed && p.fast && p.heard.Before(p.snubbedAt) && s.now.Sub(p.snubbedAt) >= dropAfter-snubAfter
+}
+
+// heard notes that a peer answered a request, however.
+func (s *Swarm) heard(id PeerID) {
+	if p := s.peers[id]; p != nil {
+		p.heard = s.now
 	}
 }
 
 func (s *Swarm) dial() {
 	for s.dials < s.cfg.MaxDials && s.room() {
-		addr, ok := s.addrs.next(s.now)
+		addr, ok := s.addrs.next(s.now, len(s.peers) == 0)
 		if !ok {
 			return
 		}
@@ -293,7 +307,7 @@ func (s *Swarm) blockReceived(ev BlockReceived) {
 	r := s.pick.Received(s.now, ev.Peer, blockOf(ev.Req))
 	p := s.peers[ev.Peer]
 	if p != nil {
-		p.snubbed = false
+		p.snubbed, p.heard = false, s.now
 		p.delivered += int64(ev.Req.Length)
 	}
 	if !r.Wanted {
