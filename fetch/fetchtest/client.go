@@ -194,7 +194,7 @@ func (c *Client) translate(id swarm.PeerID, ev proto.Event) {
 		c.post(swarm.BlockWasted{Peer: id, Req: ev.Req})
 	case proto.Unsolicited:
 		c.received += int64(ev.Req.Length)
-		c.post(swarm.BlockWasted{Peer: id, Req: ev.Req})
+		c.post(swarm.BlockWasted{Peer: id, Req: ev.Req, Unasked: true})
 	case proto.Has:
 		c.post(swarm.PeerHas{Peer: id, Piece: ev.Index})
 	case proto.HasSet:

@@ -9,9 +9,7 @@ import (
 	"github.com/qqbtfs/qqbtfs/peerconn/wire"
 )
 
-// BEP 3: "Connections contain two bits of state on either end: choked or not,
-// and interested or not. ... Interest state must be kept up to date at all
-// times".
+// BEP 3: "Interest state must be kept up to date at all times".
 func TestInterestFollowsWhatThePeerHas(t *testing.T) {
 	r := newRig(t, 4, 0, 3)
 	r.join(1, 0).silentOn("send 1 interested")
@@ -25,10 +23,8 @@ func TestInterestFollowsWhatThePeerHas(t *testing.T) {
 	r.do(PieceLost{1}).says("send 1 interested")
 }
 
-// BEP 6: "Have All ... the sender has all or none of the pieces ... sent only
-// immediately after the handshake", and BEP 3: "'bitfield' is only ever sent as
-// the first message ... Downloaders which don't have anything yet may skip the
-// 'bitfield' message".
+// BEP 6, Have All and Have None, stand in for a bitfield; without them, BEP 3:
+// "Downloaders which don't have anything yet may skip the 'bitfield' message."
 func TestGreeting(t *testing.T) {
 	for _, tc := range []struct {
 		name string
@@ -63,8 +59,7 @@ func TestOurselvesAreNotAPeer(t *testing.T) {
 	}
 }
 
-// BEP 3 has one request pipeline a peer; here: a peer is asked for no more than
-// it queues (BEP 10, reqq).
+// A peer is asked for no more than it queues (BEP 10, reqq).
 func TestReqQBoundsWhatIsOwed(t *testing.T) {
 	r := newRig(t, 100).join(1).do(PeerExtended{Peer: 1, ReqQ: 1, Client: "small"}, PeerChokes{1, false}).fill()
 	if n := len(r.requests()[1]); n != 1 {
@@ -75,8 +70,8 @@ func TestReqQBoundsWhatIsOwed(t *testing.T) {
 	}
 }
 
-// BEP 6, Allowed Fast: "With the Allowed Fast message a peer says: if you ask
-// for this piece, I'll give it to you even if you're choked."
+// BEP 6, Allowed Fast: "if you ask for this piece, I'll give it to you even if
+// you're choked".
 func TestAllowedFastIsAskedWhileChoked(t *testing.T) {
 	r := newRig(t, 4).join(1).fill()
 	r.silentOn("request")
@@ -150,7 +145,7 @@ func TestLateUrgentBlockIsAskedOfASecond(t *testing.T) {
 	r.seed(2).silentOn("request")
 	r.wait(4 * time.Second).says("request 2 0+0:16384(second)")
 	r.do(BlockReceived{2, req(0, 0)}).says("withdraw 1 0+0:16384")
-	r.do(BlockWasted{1, req(0, 0)})
+	r.do(BlockWasted{Peer: 1, Req: req(0, 0)})
 	r.do(BlockReceived{1, req(0, 1)})
 	if st := r.Stats(); st.Wasted != blockSize || st.Downloaded != 2*blockSize {
 		t.Errorf("%+v", st)
@@ -165,6 +160,25 @@ func TestEndgame(t *testing.T) {
 	r.seed(2).wait(4 * time.Second).says("request 2 0+0:16384(second)")
 	r.do(BlockReceived{2, req(0, 0)}).says("adopt 2 0+0:16384")
 	r.do(BlockReceived{1, req(0, 1)}).says("verify 0")
+}
+
+// Without the fast extension nothing answers a withdrawn request, so a block that
+// comes late says nothing of what is asked by now. To take it for an answer would
+// have two peers write to one place.
+func TestLateBlockIsNoAnswer(t *testing.T) {
+	r := newRig(t, 1)
+	r.do(PeerConnected{Peer: 1, Addr: addr(1), Remote: remoteID(1)}, PeerHasSet{1, setOf(1, 0)}, PeerChokes{1, false}).fill()
+	r.says("request 1 0+0:16384")
+	r.seed(2).take()
+	r.do(BlockWasted{Peer: 1, Req: req(0, 0)}).silentOn("request")
+	if owes := r.Peers()[0].Owes; owes != 2 {
+		t.Errorf("it owes %d", owes)
+	}
+	r = newRig(t, 1).seed(1).fill()
+	r.do(BlockWasted{Peer: 1, Req: req(0, 0), Unasked: true})
+	if owes := r.Peers()[0].Owes; owes != 2 {
+		t.Errorf("with the fast extension it owes %d", owes)
+	}
 }
 
 func TestDroppedPieceIsFetchedAgain(t *testing.T) {

@@ -151,7 +151,9 @@ func (s *Swarm) ban(id PeerID, why string) {
 	s.banIPs[addr.Addr()]++
 	s.stats.Bans++
 	s.do(Banned{addr, why})
-	if p := s.peers[id]; p != nil {
-		s.drop(p, why)
+	for _, id := range slices.Clone(s.order) { // it may have come back since
+		if p := s.peers[id]; p.addr == addr {
+			s.drop(p, why)
+		}
 	}
 }

@@ -104,6 +104,13 @@ func TestBlameReachesThoseWhoLeft(t *testing.T) {
 	r.again(3).do(PieceVerified{Piece: 0, Sums: goodSums}).says("banned 10.0.0.2:6881")
 }
 
+// One that left and came back is not safe from what it did before.
+func TestBlameReachesThoseWhoCameBack(t *testing.T) {
+	r := suspect(t, 3).do(PeerGone{Peer: 2})
+	r.do(PeerConnected{Peer: 7, Addr: addr(2), Fast: true, Remote: remoteID(2)}).take()
+	r.again(3).do(PieceVerified{Piece: 0, Sums: goodSums}).says("disconnect 7: sent a bad block of piece 0")
+}
+
 func TestBanIsByAddressAndPort(t *testing.T) {
 	r := newRig(t, 2).seed(1).urgent(0)
 	r.do(BlockReceived{1, req(0, 0)}, BlockReceived{1, req(0, 1)}, PieceFailed{Piece: 0, Sums: badSums}).take()

@@ -93,10 +93,12 @@ type (
 		Peer PeerID
 		Req  wire.Request
 	}
-	// BlockWasted tells of bytes that came and were of no use.
+	// BlockWasted tells of bytes that came and were of no use. With Unasked they
+	// answer no request, not even one that was withdrawn.
 	BlockWasted struct {
-		Peer PeerID
-		Req  wire.Request
+		Peer    PeerID
+		Req     wire.Request
+		Unasked bool
 	}
 	// BlockServed ends a Serve command: the block was written, or not.
 	BlockServed struct {

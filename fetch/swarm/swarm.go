@@ -133,9 +133,7 @@ func (s *Swarm) Step(now time.Time, ev Event) {
 	case BlockRejected:
 		s.blockRejected(ev)
 	case BlockWasted:
-		s.stats.Wasted += int64(ev.Req.Length)
-		s.pick.Rejected(ev.Peer, blockOf(ev.Req))
-		s.heard(ev.Peer)
+		s.blockWasted(ev)
 	case BlockServed:
 		s.blockServed(ev)
 	case PeerRequests:
@@ -323,6 +321,17 @@ func (s *Swarm) blockReceived(ev BlockReceived) {
 	if r.Done {
 		i := int(ev.Req.Index)
 		s.do(Verify{Piece: i, Sums: s.trials[i] != nil})
+	}
+}
+
+// blockWasted takes in a block that is of no use. Only with the fast extension
+// does it answer a request, one that was withdrawn; else what is asked by now is
+// still to come, and its place is still the connection's.
+func (s *Swarm) blockWasted(ev BlockWasted) {
+	s.stats.Wasted += int64(ev.Req.Length)
+	if p := s.peers[ev.Peer]; p != nil && p.fast && !ev.Unasked {
+		s.pick.Rejected(ev.Peer, blockOf(ev.Req))
+		s.heard(ev.Peer)
 	}
 }
 
