@@ -10,7 +10,7 @@ FUZZTIME ?= 20s
 .PHONY: help build demo test unit race e2e bench fuzz soak lint darwin deps deps-test deps-bench clean
 
 help: ## print this list
-	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' Makefile
+	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' Makefile
 
 build: ## build bin/qqbtfs
 	$(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o $(BIN) ./cmd/qqbtfs
