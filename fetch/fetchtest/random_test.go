@@ -11,8 +11,11 @@ import (
 	"github.com/qqbtfs/qqbtfs/fetch/swarm"
 )
 
+var defaultRuns = 300
+
 var (
-	runs   = flag.Int("runs", 300, "how many random swarms to run")
+	runs   = flag.Int("runs", 0, "how many random swarms to run; 0 means a few hundred")
+	first  = flag.Uint64("first", 1, "the seed of the first of them")
 	replay = flag.Uint64("seed", 0, "run only the random swarm of this seed, with a transcript")
 )
 
@@ -227,7 +230,11 @@ func TestRandomSwarms(t *testing.T) {
 	}
 	var longest time.Duration
 	var slowest uint64
-	for seed := uint64(1); seed <= uint64(*runs); seed++ {
+	n := *runs
+	if n == 0 {
+		n = defaultRuns
+	}
+	for seed := *first; seed < *first+uint64(n); seed++ {
 		x := newChaos(seed, func(string, ...any) {})
 		if err := x.run(); err != nil {
 			t.Errorf("%v\nreplay with: go test ./fetch/fetchtest -run TestRandomSwarms -v -seed %d", err, seed)

@@ -90,13 +90,14 @@ func (w *World) Run(end time.Duration, stop func() bool) error {
 	return w.problem
 }
 
-// Stop takes a host off the network; Start brings it back.
+// Stop takes a host off the network: its connections end, dials to it time out.
 func (w *World) Stop(name string) {
 	h := w.byName[name]
 	h.down = true
 	w.Cut(name)
 }
 
+// Start brings a host back to the network.
 func (w *World) Start(name string) { w.byName[name].down = false }
 
 // Cut ends all connections of a host.
