@@ -61,9 +61,11 @@ func (a *app) newNode(flags *netFlags, readTimeout time.Duration) (*node, error)
 	if a.common.verbose >= 2 {
 		cfg.Trace = a.traceMessage
 	}
-	n := &node{a: a, peers: peers}
-	n.sess, err = listen(cfg)
-	return n, err
+	sess, err := listen(cfg)
+	if err != nil {
+		return nil, err
+	}
+	return &node{a: a, sess: sess, peers: peers}, nil
 }
 
 // traceMessage logs a wire message.
