@@ -1,0 +1,219 @@
+package e2e
+
+import (
+	"bytes"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// client is a BitTorrent client that we did not write. It downloads a torrent to a
+// directory, or seeds it from there if it is complete.
+type client struct {
+	name string
+	run  func(s *sandbox, torrent, dir string) *foreign
+	// noDial is set if it connects to nobody on loopback, so that it has to be
+	// connected to.
+	noDial bool
+}
+
+// foreign is a running client.
+type foreign struct {
+	*process
+	addr string // where it accepts peers
+}
+
+var clients = []client{
+	{name: "aria2", run: runAria2},
+	{name: "transmission", run: runTransmission, noDial: true},
+	{name: "libtorrent", run: runLibtorrent},
+}
+
+// eachClient runs a test with each client.
+func eachClient(t *testing.T, f func(t *testing.T, s *sandbox, c client)) {
+	for _, c := range clients {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			f(t, newSandbox(t), c)
+		})
+	}
+}
+
+func runAria2(s *sandbox, torrent, dir string) *foreign {
+	s.t.Helper()
+	host, port := freeAddr(s.t)
+	p := start(s.t, s.command(need(s.t, "aria2c"), "--no-conf", "--interface="+host, "--listen-port="+itoa(port),
+		"--enable-dht=false", "--enable-dht6=false", "--bt-enable-lpd=false", "--disable-ipv6", "--follow-torrent=mem",
+		"--file-allocation=none", "--disk-cache=0", "--check-integrity", "--bt-seed-unverified=false", "--seed-ratio=0",
+		"--allow-overwrite", "--bt-tracker-interval=2", "--summary-interval=0", "--console-log-level=notice", "-d", dir, torrent))
+	awaitPort(s.t, p, host, port)
+	return &foreign{p, net.JoinHostPort(host, itoa(port))}
+}
+
+func runTransmission(s *sandbox, torrent, dir string) *foreign {
+	s.t.Helper()
+	bin := need(s.t, "transmission-daemon")
+	host, port := freeAddr(s.t)
+	home := s.mkdir("transmission" + itoa(port))
+	settings, err := json.Marshal(map[string]any{
+		"bind-address-ipv4": host, "peer-port": port, "rpc-enabled": false, "download-dir": dir,
+		"watch-dir": filepath.Join(home, "watch"), "watch-dir-enabled": true, "encryption": 0, "cache-size-mb": 0,
+		"dht-enabled": false, "lpd-enabled": false, "pex-enabled": false, "utp-enabled": false,
+		"port-forwarding-enabled": false, "preallocation": 0, "message-level": 3,
+	})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	for name, content := range map[string][]byte{"settings.json": settings, "watch/t.torrent": readFile(s.t, torrent)} {
+		s.write(filepath.Join(filepath.Base(home), name), content)
+	}
+	p := start(s.t, s.command(bin, "-f", "-g", home))
+	awaitPort(s.t, p, host, port)
+	return &foreign{p, net.JoinHostPort(host, itoa(port))}
+}
+
+// python returns a python that has libtorrent, or skips the test. The system's comes
+// first: packages are for it.
+func python(t *testing.T) string {
+	t.Helper()
+	for _, py := range []string{"/usr/bin/python3", "python3"} {
+		if exec.Command(py, "-c", "import libtorrent").Run() == nil {
+			return py
+		}
+	}
+	t.Skip("python3-libtorrent is not installed")
+	return ""
+}
+
+func libtorrentScript(t *testing.T) string {
+	t.Helper()
+	script, err := filepath.Abs("testdata/libtorrent_client.py")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return script
+}
+
+func runLibtorrent(s *sandbox, torrent, dir string) *foreign {
+	s.t.Helper()
+	host, port := freeAddr(s.t)
+	addr := net.JoinHostPort(host, itoa(port))
+	p := start(s.t, s.command(python(s.t), libtorrentScript(s.t), "run", torrent, dir, addr))
+	awaitPort(s.t, p, host, port)
+	return &foreign{p, addr}
+}
+
+// awaitPort returns when a process accepts connections.
+func awaitPort(t *testing.T, p *process, host string, port int) {
+	t.Helper()
+	await(t, p.cmd.Args[0]+" listens", func() bool {
+		if p.ended() {
+			t.Fatalf("%s ended: %v\n%s", p.cmd.Args[0], p.err, p.out.String())
+		}
+		conn, err := net.Dial("tcp", net.JoinHostPort(host, itoa(port)))
+		if err == nil {
+			conn.Close()
+		}
+		return err == nil
+	})
+}
+
+// opentracker reserves the place of a tracker, so that torrents can name it, which it
+// has to know in turn: Debian's is built with a whitelist.
+type opentracker struct {
+	s    *sandbox
+	host string
+	port int
+}
+
+func newOpentracker(s *sandbox) *opentracker {
+	s.t.Helper()
+	need(s.t, "opentracker")
+	host, port := freeAddr(s.t)
+	return &opentracker{s, host, port}
+}
+
+// url is where it is announced to, by http or udp.
+func (o *opentracker) url(scheme string) string {
+	return scheme + "://" + net.JoinHostPort(o.host, itoa(o.port)) + "/announce"
+}
+
+// run tracks some torrents until the end of the test.
+func (o *opentracker) run(torrents ...string) {
+	o.s.t.Helper()
+	var list strings.Builder
+	for _, f := range torrents {
+		list.WriteString(strings.ToUpper(o.s.info(f).InfoHash) + "\n")
+	}
+	dir := o.s.mkdir("opentracker") // becomes its root, with the rights of nobody
+	o.s.write("opentracker/whitelist", []byte(list.String()))
+	if err := os.Chmod(dir, 0o755); err != nil {
+		o.s.t.Fatal(err)
+	}
+	args := []string{"-i", o.host, "-p", itoa(o.port), "-P", itoa(o.port), "-d", dir, "-w", "whitelist"}
+	if os.Geteuid() == 0 {
+		args = append(args, "-u", "nobody")
+	} else {
+		args[len(args)-1] = filepath.Join(dir, "whitelist") // it cannot change its root then
+	}
+	awaitPort(o.s.t, start(o.s.t, o.s.command("opentracker", args...)), o.host, o.port)
+}
+
+// await returns when the tracker counts n peers of a torrent that have all of it
+// ("complete") or not yet ("incomplete").
+func (o *opentracker) await(torrent, kind string, n int) {
+	o.s.t.Helper()
+	hash, err := hex.DecodeString(o.s.info(torrent).InfoHash)
+	if err != nil {
+		o.s.t.Fatal(err)
+	}
+	url := strings.Replace(o.url("http"), "/announce", "/scrape?info_hash=", 1) + url.QueryEscape(string(hash))
+	want := fmt.Sprintf("%d:%si%de", len(kind), kind, n)
+	await(o.s.t, "a tracker that knows "+want, func() bool {
+		resp, err := http.Get(url)
+		if err != nil {
+			o.s.t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		body, err := io.ReadAll(io.LimitReader(resp.Body, 1<<20))
+		if err != nil {
+			o.s.t.Fatal(err)
+		}
+		return bytes.Contains(body, []byte(want))
+	})
+}
+
+// info is what the program's info --json says, as far as tests need it.
+type info struct {
+	Name        string     `json:"name"`
+	Version     string     `json:"version"`
+	InfoHash    string     `json:"info_hash"`
+	Size        int64      `json:"size"`
+	PieceLength int64      `json:"piece_length"`
+	Pieces      int        `json:"pieces"`
+	Private     bool       `json:"private"`
+	Directory   bool       `json:"directory"`
+	Comment     string     `json:"comment"`
+	Trackers    [][]string `json:"trackers"`
+	Files       []struct {
+		Path   string `json:"path"`
+		Length int64  `json:"length"`
+	} `json:"files"`
+}
+
+func (s *sandbox) info(torrent string) (i info) {
+	s.t.Helper()
+	if err := json.Unmarshal([]byte(s.qqbtfs("info", torrent, "--json")), &i); err != nil {
+		s.t.Fatal(err)
+	}
+	return i
+}

@@ -1,0 +1,50 @@
+"""A BitTorrent client made of python3-libtorrent, driven by the tests.
+
+  libtorrent_client.py run TORRENT DIR HOST:PORT
+      Downloads TORRENT to DIR, or seeds it from there, at that address. Prints a
+      line for each change: "state STATE DONE" (DONE in bytes). Runs until killed.
+
+  libtorrent_client.py create PATH OUT v1|v2|hybrid [TRACKER]
+      Makes a torrent of a file or directory, with pieces of 64 KiB.
+"""
+import os
+import sys
+import time
+
+import libtorrent as lt
+
+
+def run(torrent, directory, listen):
+    session = lt.session({
+        'listen_interfaces': listen, 'allow_multiple_connections_per_ip': True,
+        'enable_dht': False, 'enable_lsd': False, 'enable_upnp': False, 'enable_natpmp': False,
+        'enable_incoming_utp': False, 'enable_outgoing_utp': False,
+        'out_enc_policy': 2, 'in_enc_policy': 2,  # plain text
+        'min_reconnect_time': 1, 'peer_connect_timeout': 5, 'alert_mask': 0,
+    })
+    handle = session.add_torrent({'ti': lt.torrent_info(torrent), 'save_path': directory})
+    last = None
+    while True:
+        s = handle.status()
+        now = f'state {s.state} {s.total_wanted_done}'
+        if now != last:
+            print(now, flush=True)
+            last = now
+        if s.errc.value():
+            sys.exit(s.errc.message())
+        time.sleep(0.05)
+
+
+def create(path, out, version, tracker=None):
+    storage = lt.file_storage()
+    lt.add_files(storage, path)
+    flags = {'v1': lt.create_torrent.v1_only, 'v2': lt.create_torrent.v2_only, 'hybrid': 0}[version]
+    torrent = lt.create_torrent(storage, piece_size=64 << 10, flags=flags)
+    if tracker:
+        torrent.add_tracker(tracker)
+    lt.set_piece_hashes(torrent, os.path.dirname(os.path.abspath(path)))
+    with open(out, 'wb') as f:
+        f.write(lt.bencode(torrent.generate()))
+
+
+{'run': run, 'create': create}[sys.argv[1]](*sys.argv[2:])
