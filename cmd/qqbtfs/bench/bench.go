@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -23,6 +24,7 @@ type bench struct {
 	table    table
 	contents map[string]*content
 	filled   map[string]bool // mounters whose data directory holds all of the content of cp
+	tooSlow  map[string]bool // mounters that did not read all of it within the time limit
 	failures []error
 	dropped  bool // the kernel's caches could be dropped whenever they should
 	started  time.Time
@@ -32,7 +34,7 @@ func newBench(ctx context.Context, o options, log io.Writer) (b *bench, err erro
 	if _, err := os.Stat(o.bin); err != nil {
 		return nil, fmt.Errorf("-bin: %w", err)
 	}
-	b = &bench{opt: o, log: log, dropped: true, contents: map[string]*content{}, filled: map[string]bool{}, started: time.Now()}
+	b = &bench{opt: o, log: log, dropped: true, contents: map[string]*content{}, filled: map[string]bool{}, tooSlow: map[string]bool{}, started: time.Now()}
 	if b.seeder, err = chooseSeeder(ctx, o.seeder); err != nil {
 		return nil, err
 	}
@@ -91,7 +93,11 @@ func (b *bench) each(ctx context.Context, scenario, label string, measure func(m
 		}
 		err = fmt.Errorf("%s: %s: %w", scenario, m.name, err)
 		b.say("%v", err)
-		b.table.set(scenario, label, m.name, "failed")
+		cell := "failed"
+		if errors.Is(err, errLimit) {
+			cell = mark
+		}
+		b.table.set(scenario, label, m.name, cell)
 		if m.ours {
 			b.failures = append(b.failures, err)
 		}

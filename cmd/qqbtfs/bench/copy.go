@@ -130,6 +130,7 @@ func (b *bench) fill(ctx context.Context, m mounter, c *content) (r copied, mnt 
 	r, err = b.copyOut(ctx, path, c)
 	mnt.stop()
 	b.filled[m.name] = err == nil && r.complete()
+	b.tooSlow[m.name] = err == nil && !r.complete()
 	return r, mnt, err
 }
 
@@ -137,6 +138,9 @@ func (b *bench) fill(ctx context.Context, m mounter, c *content) (r copied, mnt 
 func (b *bench) refill(ctx context.Context, m mounter, c *content) error {
 	if b.filled[m.name] {
 		return nil
+	}
+	if b.tooSlow[m.name] {
+		return fmt.Errorf("the download before it: %w", errLimit)
 	}
 	s, err := b.startSwarm(ctx, swarmOptions{content: c, seeds: 4})
 	if err != nil {

@@ -98,19 +98,28 @@ func run(ctx context.Context, args []string, out, errOut io.Writer) error {
 		return err
 	}
 	defer b.close()
-	for _, s := range chosen {
-		if err := s.run(ctx, b); err != nil {
-			return fmt.Errorf("%s: %w", s.name, err)
-		}
-	}
+	err = b.runAll(ctx, chosen)
 	report := b.report(chosen)
 	fmt.Fprint(out, report.text())
+	if err != nil {
+		return err
+	}
 	if o.md != "" {
 		if err := os.WriteFile(o.md, []byte(report.markdown()), 0o644); err != nil {
 			return err
 		}
 	}
 	return errors.Join(b.failures...)
+}
+
+// runAll runs scenarios until one cannot be measured at all.
+func (b *bench) runAll(ctx context.Context, chosen []scenario) error {
+	for _, s := range chosen {
+		if err := s.run(ctx, b); err != nil {
+			return fmt.Errorf("%s: %w", s.name, err)
+		}
+	}
+	return nil
 }
 
 // scenario is one kind of measurement. It enters what it finds into the table and

@@ -112,6 +112,7 @@ func (b *bench) startSwarm(ctx context.Context, o swarmOptions) (*swarm, error) 
 		return nil, err
 	}
 	s := &swarm{b: b}
+	o.seeds = choose(b, o.seeds, min(o.seeds, 2))
 	addrs := make([]netip.AddrPort, o.seeds)
 	for i := range addrs {
 		addrs[i] = netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 1, byte(10 + i)}), port)
