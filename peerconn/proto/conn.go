@@ -18,6 +18,10 @@ type Config struct {
 	// Extension is our extension handshake (BEP 10), sent if both sides support
 	// it. The Conn fills in a zero ReqQ.
 	Extension extension.Handshake
+	// Opening is sent right behind our handshake, before the peer's is known, which
+	// saves a round trip: a Bitfield, if any, and then Interested. It must hold
+	// nothing that needs an extension.
+	Opening []wire.Message
 	// Remote is the peer's handshake if the driver has read it already, as it
 	// must for inbound connections. nil means that the bytes fed start with it.
 	Remote *wire.Handshake
@@ -115,6 +119,12 @@ func New(now time.Time, cfg Config) *Conn {
 	}
 	c.out.bytes = cfg.Handshake.Append(nil)
 	c.out.size = wire.HandshakeLen
+	for _, m := range cfg.Opening {
+		if _, ok := m.(wire.Interested); ok {
+			c.amInterested = true
+		}
+		c.queue(m)
+	}
 	if cfg.Remote != nil {
 		c.err = c.receiveHandshake(*cfg.Remote)
 	}

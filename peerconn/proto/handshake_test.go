@@ -222,3 +222,24 @@ func TestTimeoutsCanBeOff(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// The opening goes out before the peer has said anything, and is not said again.
+func TestOpening(t *testing.T) {
+	cfg, remote := configs([]option{fast})
+	open := []wire.Message{wire.Bitfield{Bits: []byte{0}}, wire.Interested{}}
+	cfg.Opening = open
+	c := New(epoch, cfg)
+	want := cfg.Handshake.Append(nil)
+	for _, m := range open {
+		want = m.Append(want)
+	}
+	if got := c.Output(); string(got) != string(want) {
+		t.Fatalf("opening %x, want %x", got, want)
+	}
+	p := &peer{Conn: c, t: t, now: epoch}
+	p.feedBytes(remote.Append(nil))
+	p.Send(wire.Interested{})
+	if got := p.Output(); len(got) != 0 {
+		t.Errorf("said again: %x", got)
+	}
+}
