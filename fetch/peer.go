@@ -104,7 +104,7 @@ func (p *peer) translate(c peerconn.Conn, ev proto.Event) {
 	case proto.Discarded:
 		p.post(swarm.BlockWasted{Peer: p.id, Req: ev.Req})
 	case proto.Unsolicited:
-		p.post(swarm.BlockWasted{Peer: p.id, Req: ev.Req})
+		p.post(swarm.BlockWasted{Peer: p.id, Req: ev.Req, Unasked: true})
 	case proto.Has:
 		p.post(swarm.PeerHas{Peer: p.id, Piece: ev.Index})
 	case proto.HasSet:

@@ -18,25 +18,23 @@ type scratchKey struct {
 
 // before does what has to precede the swarm's view of an event.
 func (t *Torrent) before(ev swarm.Event) {
-	if ev, ok := ev.(swarm.PeerConnected); ok {
+	switch ev := ev.(type) {
+	case swarm.PeerConnected:
 		t.mu.Lock()
 		p := t.peers[ev.Peer]
 		t.mu.Unlock()
 		if p != nil {
 			t.conns[ev.Peer] = p
 		}
+	case swarm.BlockRejected:
+		// Before, since the answer may be to ask the same peer again.
+		delete(t.scratch, scratchKey{ev.Peer, ev.Req})
 	}
 }
 
 // after lets go of what an event has ended.
 func (t *Torrent) after(ev swarm.Event) {
 	switch ev := ev.(type) {
-	case swarm.BlockReceived:
-		delete(t.scratch, scratchKey{ev.Peer, ev.Req})
-	case swarm.BlockRejected:
-		delete(t.scratch, scratchKey{ev.Peer, ev.Req})
-	case swarm.BlockWasted:
-		delete(t.scratch, scratchKey{ev.Peer, ev.Req})
 	case swarm.PeerGone:
 		delete(t.conns, ev.Peer)
 		for k := range t.scratch {
@@ -141,9 +139,13 @@ func (t *Torrent) withdraw(c swarm.Withdraw) {
 }
 
 func (t *Torrent) adopt(c swarm.Adopt) {
-	if b := t.scratch[scratchKey{c.Peer, c.Req}]; b != nil {
-		copy(t.place(c.Req), b)
+	k := scratchKey{c.Peer, c.Req}
+	b := t.scratch[k]
+	if b == nil {
+		panic("BUG: fetch: a second copy that lies nowhere")
 	}
+	copy(t.place(c.Req), b)
+	delete(t.scratch, k)
 }
 
 // verify hashes a piece beside the loop and puts it into the cache.
