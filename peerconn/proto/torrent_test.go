@@ -32,15 +32,15 @@ func TestHostilePieceSets(t *testing.T) {
 	all, none := wire.HaveAll{}.Append(nil), wire.HaveNone{}.Append(nil)
 	have := func(i uint32) []byte { return wire.Have{Index: i}.Append(nil) }
 	for name, test := range map[string][2][]byte{
-		"short bitfield":          {nil, bits()},
-		"long bitfield":           {nil, bits(0xe0, 0)},
-		"spare bit":               {nil, bits(0xf0)},
-		"short bitfield again":    {bits(0xe0), bits()},
-		"spare bit later":         {have(0), bits(0xf0)},
-		"have none after all":     {all, none},
-		"have none after have":    {have(0), none},
-		"have past the end":       {nil, have(3)},
-		"have far past the end":   {nil, have(1<<32 - 1)},
+		"short bitfield":        {nil, bits()},
+		"long bitfield":         {nil, bits(0xe0, 0)},
+		"spare bit":             {nil, bits(0xf0)},
+		"short bitfield again":  {bits(0xe0), bits()},
+		"spare bit later":       {have(0), bits(0xf0)},
+		"have none after all":   {all, none},
+		"have none after have":  {have(0), none},
+		"have past the end":     {nil, have(3)},
+		"have far past the end": {nil, have(1<<32 - 1)},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := connect(t, fast)
