@@ -356,7 +356,7 @@ func TestFileSystem(t *testing.T) {
 		t.Error(err)
 	}
 	hash := make([]byte, 100)
-	n, err := unix.Getxattr(name, "user.qqbtfs.infohash", hash)
+	n, err := unix.Getxattr(name, "user.qqbtfs.info-hash", hash)
 	if err != nil || string(hash[:n]) != s.info(pub.torrent).InfoHash {
 		t.Errorf("info-hash in xattr: %q, %v", hash[:max(n, 0)], err)
 	}
