@@ -52,13 +52,15 @@ func (t *Torrent) newPeer(addr netip.AddrPort, outgoing bool) *peer {
 	return p
 }
 
-func (t *Torrent) dial(addr netip.AddrPort) {
+func (t *Torrent) dial(addr netip.AddrPort, opening []wire.Message) {
 	p := t.newPeer(addr, true)
 	if p == nil {
 		t.in.post(swarm.DialFailed{Addr: addr})
 		return
 	}
-	c := t.s.driver.Dial(t.ctx, addr, t.protoConfig(addr), p)
+	cfg := t.protoConfig(addr)
+	cfg.Opening = opening
+	c := t.s.driver.Dial(t.ctx, addr, cfg, p)
 	p.setConn(c)
 }
 

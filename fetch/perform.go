@@ -54,7 +54,7 @@ func (t *Torrent) perform() {
 	for _, c := range t.swarm.Ready() {
 		switch c := c.(type) {
 		case swarm.Dial:
-			t.dial(c.Addr)
+			t.dial(c.Addr, c.Opening)
 		case swarm.Disconnect:
 			t.disconnect(c)
 		case swarm.Request:

@@ -247,7 +247,7 @@ func (c *Client) vacate(id swarm.PeerID, r wire.Request) {
 func (c *Client) perform(cmd swarm.Command) {
 	switch cmd := cmd.(type) {
 	case swarm.Dial:
-		c.dial(cmd.Addr, func(_ *end, err error) {
+		c.dial(cmd.Addr, cmd.Opening, func(_ *end, err error) {
 			if err != nil {
 				c.post(swarm.DialFailed{Addr: cmd.Addr, Self: err == proto.ErrSelf})
 			}

@@ -77,9 +77,9 @@ func (h *host) delay(o *host) time.Duration {
 	return d
 }
 
-// dial connects to addr. done is told the connection's end here, or why there is
+// dial connects to addr and says opening behind the handshake. done is told the connection's end here, or why there is
 // none; the handshakes are still to come.
-func (h *host) dial(addr netip.AddrPort, done func(*end, error)) {
+func (h *host) dial(addr netip.AddrPort, opening []wire.Message, done func(*end, error)) {
 	w := h.w
 	o := w.byAddr[addr]
 	switch {
@@ -96,8 +96,8 @@ func (h *host) dial(addr netip.AddrPort, done func(*end, error)) {
 			return
 		}
 		h.ports++
-		here := h.newEnd(addr, true)
-		there := o.newEnd(netip.AddrPortFrom(h.addr.Addr(), 40000+h.ports), false)
+		here := h.newEnd(addr, true, opening)
+		there := o.newEnd(netip.AddrPortFrom(h.addr.Addr(), 40000+h.ports), false, nil)
 		here.peer, there.peer = there, here
 		done(here, nil)
 		here.watch()
@@ -107,9 +107,11 @@ func (h *host) dial(addr netip.AddrPort, done func(*end, error)) {
 	})
 }
 
-func (h *host) newEnd(addr netip.AddrPort, outgoing bool) *end {
+func (h *host) newEnd(addr netip.AddrPort, outgoing bool, opening []wire.Message) *end {
 	e := &end{host: h, addr: addr, outgoing: outgoing, open: true}
-	e.conn = proto.New(h.w.clock.time(), h.node.config())
+	cfg := h.node.config()
+	cfg.Opening = opening
+	e.conn = proto.New(h.w.clock.time(), cfg)
 	h.ends = append(h.ends, e)
 	return e
 }

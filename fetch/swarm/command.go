@@ -15,8 +15,12 @@ type Command interface {
 }
 
 type (
-	// Dial asks for a connection; PeerConnected or DialFailed follows.
-	Dial struct{ Addr netip.AddrPort }
+	// Dial asks for a connection; PeerConnected or DialFailed follows. Opening is
+	// what to say behind the handshake, without waiting for the peer's.
+	Dial struct {
+		Addr    netip.AddrPort
+		Opening []wire.Message
+	}
 	// Disconnect ends a connection; PeerGone follows.
 	Disconnect struct {
 		Peer PeerID

@@ -83,8 +83,9 @@ func (s *Swarm) stepPeer(ev Event) {
 }
 
 func (s *Swarm) peerConnected(ev PeerConnected) {
+	var news []int
 	if ev.Outgoing {
-		s.dials--
+		news = s.dialEnded(ev.Addr)
 		s.addrs.met(ev.Addr)
 	}
 	p := &peer{
@@ -110,7 +111,14 @@ func (s *Swarm) peerConnected(ev PeerConnected) {
 			return
 		}
 	}
-	s.greet(p)
+	if !p.outgoing {
+		s.greet(p)
+		return
+	}
+	p.weInterested = !s.completed || len(news) > 0 // as the opening said
+	for _, i := range news {
+		s.do(Send{p.id, wire.Have{Index: uint32(i)}})
+	}
 }
 
 // refused reports whether a peer is banned, by its address and port or as a host
@@ -148,8 +156,31 @@ func (s *Swarm) lesser(old, newer *peer) *peer {
 	return old
 }
 
-// greet tells a new peer what we have (BEP 3, bitfield; BEP 6, Have All and Have
-// None).
+// opening is what is said on a connection that we make: what we have, and that we
+// are interested. A bitfield is right with and without the fast extension (BEP 6),
+// which is not known yet.
+func (s *Swarm) opening(addr netip.AddrPort) []wire.Message {
+	s.told[addr] = len(s.news)
+	msgs := []wire.Message{wire.Bitfield{Bits: s.pick.Bitfield()}}
+	if !s.complete() {
+		msgs = append(msgs, wire.Interested{})
+	}
+	return msgs
+}
+
+// dialEnded forgets a dial and returns the pieces that came since its opening.
+func (s *Swarm) dialEnded(addr netip.AddrPort) []int {
+	s.dials--
+	news := s.news[s.told[addr]:]
+	delete(s.told, addr)
+	if len(s.told) == 0 {
+		s.news = nil
+	}
+	return news
+}
+
+// greet tells a peer that connected to us what we have (BEP 3, bitfield; BEP 6,
+// Have All and Have None).
 func (s *Swarm) greet(p *peer) {
 	switch n := s.pick.Count(); {
 	case p.fast && n == 0:

@@ -56,8 +56,10 @@ type Swarm struct {
 	leaving map[PeerID]*peer // dropped, until their PeerGone
 	order   []PeerID         // of peers, in order of arrival
 	dials   int
-	banIPs  map[netip.Addr]int  // bans by address, to see one host returning
-	goodIPs map[netip.Addr]bool // from where good pieces came
+	told    map[netip.AddrPort]int // dials under way: how much of news their opening held
+	news    []int                  // pieces verified while dials were under way
+	banIPs  map[netip.Addr]int     // bans by address, to see one host returning
+	goodIPs map[netip.Addr]bool    // from where good pieces came
 
 	trials    map[int]*trial // pieces whose bytes were bad before
 	gone      map[PeerID]netip.AddrPort
@@ -98,6 +100,7 @@ func New(now time.Time, cfg Config) *Swarm {
 		now:      now,
 		pick:     picker.New(cfg.Picker),
 		addrs:    newAddresses(),
+		told:     map[netip.AddrPort]int{},
 		peers:    map[PeerID]*peer{},
 		leaving:  map[PeerID]*peer{},
 		banIPs:   map[netip.Addr]int{},
@@ -159,7 +162,7 @@ func (s *Swarm) Step(now time.Time, ev Event) {
 		}
 		s.dial()
 	case DialFailed:
-		s.dials--
+		s.dialEnded(ev.Addr)
 		s.addrs.left(now, ev.Addr, false)
 		if ev.Self {
 			s.addrs.ban(ev.Addr)
@@ -251,7 +254,7 @@ func (s *Swarm) dial() {
 			return
 		}
 		s.dials++
-		s.do(Dial{addr})
+		s.do(Dial{addr, s.opening(addr)})
 	}
 }
 
@@ -339,6 +342,7 @@ func (s *Swarm) pieceVerified(ev PieceVerified) {
 	i := ev.Piece
 	s.acquit(i, ev.Sums)
 	s.withdraw(s.pick.Complete(i))
+	s.news = append(s.news, i)
 	s.dirty = true
 	for _, id := range s.order {
 		if !s.pick.IsSeed(id) { // the others want to know when we are one too
