@@ -45,6 +45,9 @@ func (b *bench) report(chosen []scenario) *report {
 	if !b.dropped {
 		r.notes = append(r.notes, "not run as root: the kernel's caches were not dropped where they should have been")
 	}
+	if busy() {
+		r.notes = append(r.notes, "the machine was busy with other things when the run began: run it again before concluding anything")
+	}
 	if b.opt.quick {
 		r.notes = append(r.notes, "-quick: too small to mean anything")
 	}
@@ -92,6 +95,13 @@ var loadBefore = func() string {
 	}
 	return strings.Join(strings.Fields(string(b))[:3], " ")
 }()
+
+// busy reports whether more was running than there are cores.
+func busy() bool {
+	var load float64
+	_, err := fmt.Sscan(loadBefore, &load)
+	return err == nil && load > float64(runtime.NumCPU())
+}
 
 // machine describes processor, memory and system.
 func machine() string {
