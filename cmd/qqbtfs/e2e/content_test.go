@@ -7,7 +7,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"testing"
 )
 
@@ -117,15 +116,14 @@ func readPart(t *testing.T, name string, n int) []byte {
 }
 
 // names lists a directory.
-func names(t *testing.T, dir string) string {
+func names(t *testing.T, dir string) (all []string) {
 	t.Helper()
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
-	var all []string
 	for _, e := range entries {
 		all = append(all, e.Name())
 	}
-	return strings.Join(all, " ")
+	return all
 }

@@ -21,25 +21,39 @@ func (s *sandbox) asPeer(p published) *peertest.Torrent {
 	return tor
 }
 
+// named is a script with a peer id of its own: a client drops a second connection to
+// the same peer.
+type named struct {
+	name string
+	peertest.Script
+}
+
+func (n named) Run(s *peertest.Session) error {
+	copy(s.Us.PeerID[8:], n.name+"------------")
+	return n.Script.Run(s)
+}
+
 // Peers that lie, poison, stall and flood do not keep one honest seeder's content from
 // a mount, and what the mount gives is right.
 func TestHostilePeers(t *testing.T) {
 	t.Parallel()
 	s := newSandbox(t)
-	pub := s.publish("film.bin", 2<<20)
+	pub := s.publish("film.bin", 2<<20, "--upload-limit", "1MB/s") // so that others are asked
 	tor := s.asPeer(pub)
 	args := []string{"--max-peers", "20"}
-	peers := map[string]*peertest.Peer{
-		"poisoner": peertest.Start(t, tor, peertest.Poisoner{}),
-		"liar":     peertest.Start(t, tor, peertest.Liar{}),
-		"staller":  peertest.Start(t, tor, peertest.Staller{}),
-		"garbage":  peertest.Start(t, tor, peertest.Garbage{}),
-		"pusher":   peertest.Start(t, tor, peertest.Pusher{}),
-		"flooder":  peertest.Start(t, tor, peertest.Flooder{}),
-		"oversize": peertest.Start(t, tor, peertest.Oversizer{}),
-		"stranger": peertest.Start(t, tor, peertest.WrongInfoHash{}),
-	}
-	for _, p := range peers {
+	peers := map[string]*peertest.Peer{}
+	for name, script := range map[string]peertest.Script{
+		"poisoner": peertest.Poisoner{},
+		"liar":     peertest.Liar{},
+		"staller":  peertest.Staller{},
+		"garbage":  peertest.Garbage{},
+		"pusher":   peertest.Pusher{},
+		"flooder":  peertest.Flooder{},
+		"oversize": peertest.Oversizer{},
+		"stranger": peertest.WrongInfoHash{},
+	} {
+		p := peertest.Start(t, tor, named{name, script})
+		peers[name] = p
 		args = append(args, "--peer", p.Addr().String())
 	}
 	m := s.mount(append(args, "--peer", pub.seed.addr, pub.torrent)...)
@@ -52,8 +66,8 @@ func TestHostilePeers(t *testing.T) {
 		}
 	}
 	st := m.torrent()
-	if peers["poisoner"].Payload() > 0 && st.HashFailures == 0 {
-		t.Error("poison was taken without a hash failure")
+	if peers["poisoner"].Payload() == 0 || st.HashFailures == 0 || st.Banned == 0 {
+		t.Errorf("%d bytes of poison, %d hash failures, %d peers banned", peers["poisoner"].Payload(), st.HashFailures, st.Banned)
 	}
 	if !alive(pid) {
 		t.Error("the mount's process is gone")
