@@ -9,6 +9,9 @@ import (
 	"github.com/qqbtfs/qqbtfs/fetch/tracker"
 )
 
+// maxWaiting bounds Status.Waiting.
+const maxWaiting = 256
+
 // Status is a torrent's account of itself. Sizes are in bytes, rates in bytes
 // per second.
 type Status struct {
@@ -32,7 +35,8 @@ type Status struct {
 	Peers        []PeerStatus     `json:"peers"`
 	Trackers     []tracker.Status `json:"trackers"`
 	Cache        cache.Stats      `json:"cache"`
-	Waiting      []string         `json:"waiting"` // one line for each piece that reads wait for
+	Waits        int              `json:"waits"`   // pieces that reads wait for
+	Waiting      []string         `json:"waiting"` // a line for each of them, at most 256, the oldest first
 }
 
 // PeerStatus is one connected peer.
@@ -69,18 +73,21 @@ func (t *Torrent) Status() Status {
 	st.PiecesHave, st.BytesHave = st.Cache.Pieces, st.Cache.Bytes
 	st.Complete = st.PiecesHave == st.Pieces
 	pieces, since := t.waits.waiting()
+	st.Waits = len(pieces)
 	t.ask(func() {
+		now := time.Now()
+		t.measure(now)
 		c := t.swarm.Stats()
 		st.Downloaded, st.Uploaded, st.Wasted = c.Downloaded, c.Uploaded, c.Wasted
 		st.HashFailures, st.Banned, st.KnownPeers = c.HashFailures, c.Bans, t.swarm.Known()
-		st.DownRate, st.UpRate = t.rates.all.down, t.rates.all.up
+		st.DownRate, st.UpRate = t.rates.all.down.rate(), t.rates.all.up.rate()
 		for _, v := range t.swarm.Peers() {
 			st.Peers = append(st.Peers, t.peerStatus(v))
 		}
-		for k, i := range pieces {
-			st.Waiting = append(st.Waiting, fmt.Sprintf("%s (%.1f s)", t.swarm.Why(i), time.Since(since[k]).Seconds()))
+		for k, i := range pieces[:min(len(pieces), maxWaiting)] {
+			st.Waiting = append(st.Waiting, fmt.Sprintf("%s (%.1f s)", t.swarm.Why(i), now.Sub(since[k]).Seconds()))
 		}
-		st.State = t.state(st)
+		st.State = t.state(now, st)
 	})
 	return st
 }
@@ -98,84 +105,40 @@ func (t *Torrent) peerStatus(v swarm.PeerView) PeerStatus {
 		s := c.conn.Stats()
 		p.Downloaded, p.Uploaded = s.PayloadRead, s.PayloadWritten
 		if r := t.rates.peers[v.ID]; r != nil {
-			p.DownRate, p.UpRate = r.down, r.up
+			p.DownRate, p.UpRate = r.down.rate(), r.up.rate()
 		}
 	}
 	return p
 }
 
 // state says in words what the torrent is doing.
-func (t *Torrent) state(st Status) string {
+func (t *Torrent) state(now time.Time, st Status) string {
+	peers, quiet := len(st.Peers), now.Sub(t.rates.quiet)
 	switch {
 	case len(st.Waiting) > 0:
 		return "waiting for " + st.Waiting[0]
-	case st.Complete && len(st.Peers) == 0:
+	case st.Complete && peers == 0:
 		return "complete, seeding to nobody"
 	case st.Complete:
-		return fmt.Sprintf("complete, seeding to %d", len(st.Peers))
-	case len(st.Peers) == 0 && t.swarm.Dialling() > 0:
-		return fmt.Sprintf("connecting to %d peers", t.swarm.Dialling())
-	case len(st.Peers) == 0:
+		return fmt.Sprintf("complete, seeding to %d", peers)
+	case peers == 0 && t.swarm.Dialling() > 0:
+		return "connecting to " + count(t.swarm.Dialling(), "peer")
+	case peers == 0:
 		return "looking for peers"
 	case t.cfg.Fill && !t.mayFill():
 		return "no room to fill, fetching what is read"
 	case !t.cfg.Fill && st.DownRate == 0:
 		return "idle, fetching what is read"
-	case st.DownRate == 0:
-		return fmt.Sprintf("stalled: %d peers, none delivers", len(st.Peers))
+	case quiet >= stalledAfter:
+		return fmt.Sprintf("stalled: nothing from %s for %.0f s", count(peers, "peer"), quiet.Seconds())
 	default:
-		return fmt.Sprintf("downloading from %d peers", len(st.Peers))
+		return "downloading from " + count(peers, "peer")
 	}
 }
 
-// rates measures traffic over the last seconds, in bytes per second.
-type rates struct {
-	at    time.Time
-	all   rate
-	peers map[swarm.PeerID]*rate
-}
-
-// rate is the smoothed speed of two counters.
-type rate struct {
-	in, out  int64
-	down, up float64
-}
-
-func (r *rate) update(in, out int64, span float64) {
-	r.down = smooth(r.down, float64(in-r.in)/span)
-	r.up = smooth(r.up, float64(out-r.out)/span)
-	r.in, r.out = in, out
-}
-
-func smooth(old, now float64) float64 {
-	if old == 0 {
-		return now
+func count(n int, one string) string {
+	if n == 1 {
+		return "1 " + one
 	}
-	if v := old*0.6 + now*0.4; v >= 1 {
-		return v
-	}
-	return 0
-}
-
-// measure takes in the counters, about every second.
-func (t *Torrent) measure(now time.Time) {
-	r := &t.rates
-	span := now.Sub(r.at).Seconds()
-	if span < 0.9 {
-		return
-	}
-	r.at = now
-	c := t.swarm.Stats()
-	r.all.update(c.Downloaded+c.Wasted, c.Uploaded, span)
-	peers := make(map[swarm.PeerID]*rate, len(t.conns))
-	for id, p := range t.conns {
-		x := r.peers[id]
-		if x == nil {
-			x = &rate{}
-		}
-		s := p.conn.Stats()
-		x.update(s.PayloadRead, s.PayloadWritten, span)
-		peers[id] = x
-	}
-	r.peers = peers
+	return fmt.Sprintf("%d %ss", n, one)
 }

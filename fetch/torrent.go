@@ -267,8 +267,8 @@ func (t *Torrent) run() {
 		case <-t.in.wake:
 		case <-timer.C:
 			t.swarm.Step(time.Now(), swarm.Tick{})
-			t.measure(time.Now())
 		}
+		t.measure(time.Now()) // before the events, so that a first one finds its start sampled
 		t.turn()
 		timer.Reset(time.Until(t.swarm.Deadline()))
 	}

@@ -159,6 +159,13 @@ func (w *waits) demand(now time.Time, fill bool) (picker.Demand, bool) {
 	return d, true
 }
 
+// count returns how many pieces readers wait for.
+func (w *waits) count() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return len(w.pieces)
+}
+
 // waiting returns the pieces that readers wait for, longest first, with since when.
 func (w *waits) waiting() (pieces []int, since []time.Time) {
 	w.mu.Lock()

@@ -298,15 +298,15 @@ func TestWhy(t *testing.T) {
 		t.Errorf("why: %q", got)
 	}
 	r.join(1, 0)
-	why("piece 1: none of 1 peer has it")
+	why("piece 1: the only peer does not have it")
 	r.join(2, 1)
 	why("piece 1: 1 peer has it, it chokes us")
 	r.join(3, 1)
 	why("piece 1: 2 peers have it, all choke us")
 	r.do(PeerChokes{2, false}, PeerChokes{3, false}).urgent(1)
-	why("piece 1: 2 peers have it, asked 2")
+	why("piece 1: 2 peers have it, 2 of them asked")
 	r.wait(snubAfter + tickEvery)
 	why("piece 1: 2 peers have it, none of them delivers")
 	r.do(PeerChokes{3, true}, PeerGone{Peer: 3})
-	why("piece 1: 1 peer has it, none of them delivers")
+	why("piece 1: 1 peer has it, but does not deliver")
 }

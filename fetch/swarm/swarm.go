@@ -374,7 +374,7 @@ func (s *Swarm) Why(i int) string {
 	case all == 0:
 		return fmt.Sprintf("piece %d: no peer connected, %d known", i, len(s.addrs.book))
 	case have == 0:
-		return fmt.Sprintf("piece %d: none of %s has it", i, count(all, "peer"))
+		return fmt.Sprintf("piece %d: %s", i, verb(all, "the only peer does not have it", fmt.Sprintf("none of %d peers has it", all)))
 	default:
 		return fmt.Sprintf("piece %d: %s", i, s.holders(i, have))
 	}
@@ -397,10 +397,14 @@ func (s *Swarm) holders(i, have int) string {
 		return who + ", it chokes us"
 	case choke == have:
 		return who + ", all choke us"
+	case snubbed == have && have == 1:
+		return who + ", but does not deliver"
 	case choke+snubbed == have:
 		return who + ", none of them delivers"
+	case have == 1:
+		return who + " and was asked"
 	default:
-		return who + ", asked " + verb(have-choke, "it", fmt.Sprint(have-choke))
+		return fmt.Sprintf("%s, %d of them asked", who, have-choke)
 	}
 }
 

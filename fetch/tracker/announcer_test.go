@@ -404,7 +404,7 @@ func TestStatusMasksAndSpeaks(t *testing.T) {
 		a.Start()
 		w.after(time.Minute)
 		s := a.Status()[0]
-		if s.URL != "http://t.org/***/announce" || s.LastOK != "1 peers (1 seeders, 2 leechers)" || s.Peers != 1 ||
+		if s.URL != "http://t.org/***/announce" || s.LastOK != "1 peer (1 seeder, 2 leechers)" || s.Peers != 1 ||
 			!s.LastAnnounce.Equal(w.start) || !s.NextAnnounce.Equal(w.start.Add(30*time.Minute)) {
 			t.Errorf("status %+v", s)
 		}

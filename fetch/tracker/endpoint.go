@@ -106,11 +106,18 @@ func (e *endpoint) lastOK() string {
 	if e.last.Interval == 0 {
 		return ""
 	}
-	s := fmt.Sprintf("%d peers (%d seeders, %d leechers)", len(e.last.Peers), e.last.Seeders, e.last.Leechers)
+	s := fmt.Sprintf("%s (%s, %s)", plural(len(e.last.Peers), "peer"), plural(e.last.Seeders, "seeder"), plural(e.last.Leechers, "leecher"))
 	if e.last.Warning != "" {
 		s += ", warns: " + e.last.Warning
 	}
 	return s
+}
+
+func plural(n int, one string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return fmt.Sprintf("%d %ss", n, one)
 }
 
 // completion is how far the completed event is for one group.
