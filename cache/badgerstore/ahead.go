@@ -78,6 +78,8 @@ type tail struct {
 	id   int
 	used int64 // at least as much as Badger has written into file id
 	held int64 // allocated in file id
+
+	mapped mapping
 }
 
 func (t *tail) path(id int) string { return filepath.Join(t.dir, fmt.Sprintf(t.pattern, id)) }
@@ -122,6 +124,7 @@ func (t *tail) reserve(n int64) error {
 	if err := allocate(t.path(t.id), t.held, want-t.held); err != nil {
 		return fmt.Errorf("allocate %s: %w", filepath.Base(t.path(t.id)), err)
 	}
+	//t.mapped.populate(t.path(t.id), t.held, want-t.held)
 	t.held = want
 	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"time"
 
 	"github.com/dgraph-io/badger/v4"
 
@@ -26,17 +27,29 @@ func (s *Store) poke() {
 	}
 }
 
+// syncAfter is how long nothing must have been written for full files to be
+// synced. To sync a file that is mapped, the kernel takes its pages away one by
+// one, which cost a sixth of a download's CPU time; it writes them back by
+// itself as well, only later.
+const syncAfter = 5 * time.Second
+
 // janitor removes the keys of dead pieces, gives their space back and syncs full
-// files, until Close.
+// files when it is quiet, until Close.
 func (s *Store) janitor() {
 	defer close(s.tidied)
+	quiet := time.NewTimer(syncAfter)
+	defer quiet.Stop()
 	for {
+		var err error
 		select {
 		case <-s.ctx.Done():
 			return
 		case <-s.kick:
+			quiet.Reset(syncAfter)
+			err = s.tidy()
+		case <-quiet.C:
+			err = s.syncFull()
 		}
-		err := s.tidy()
 		if err != nil && !errors.Is(err, cache.ErrClosed) {
 			s.log.Debug("badgerstore: tidy", "dir", s.dir, "err", err)
 		}
@@ -44,7 +57,7 @@ func (s *Store) janitor() {
 }
 
 func (s *Store) tidy() error {
-	if err := errors.Join(s.alone(s.bury), s.syncFull()); err != nil {
+	if err := s.alone(s.bury); err != nil {
 		return err
 	}
 	garbage := s.garbage.Load()
