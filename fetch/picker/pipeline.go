@@ -14,6 +14,7 @@ const (
 	// shortest answer stays the estimate until it is probeAfter old; then the
 	// pipeline runs nearly empty until one block has told.
 	probeAfter = 30 * time.Second
+	burstFor   = 2 * time.Second // without running dry, after which burst shrinks
 	defaultRTT = 50 * time.Millisecond
 )
 
@@ -32,6 +33,14 @@ type pipeline struct {
 	at        time.Time // of the last delivery
 	inFlight  int       // blocks
 	bytes     int64     // their bytes
+
+	// A peer that answers in pulses, as some do twice a second, empties a pipeline
+	// of the link's size and then leaves it idle. burst is how many blocks it gets
+	// beyond that size, grown whenever a pipeline that was full ran dry.
+	burst int
+	full  bool // as many blocks as depth allowed are, or were, in flight
+	last  int  // what depth answered last
+	dryAt time.Time
 }
 
 // sample is the state of a pipeline at the moment when a block was asked for.
@@ -49,6 +58,7 @@ func (p *pipeline) sent(now time.Time, n int) sample {
 	s := sample{at: now, delivered: p.delivered, deliveredAt: p.at, alone: p.inFlight < minDepth}
 	p.inFlight++
 	p.bytes += int64(n)
+	p.full = p.full || p.inFlight >= p.last
 	return s
 }
 
@@ -66,6 +76,7 @@ func (p *pipeline) received(now time.Time, n int, s sample) {
 	p.delivered += int64(n)
 	p.at = now
 	p.measure(now, s)
+	p.adapt(now)
 	span := now.Sub(s.deliveredAt)
 	if span < 100*time.Microsecond {
 		return // a batch read in one go: no time passed to divide by
@@ -79,6 +90,18 @@ func (p *pipeline) received(now time.Time, n int, s sample) {
 	}
 	if p.rate == 0 {
 		p.rate = got
+	}
+}
+
+// adapt grows burst when the pipeline ran dry, and gives it back slowly.
+func (p *pipeline) adapt(now time.Time) {
+	switch {
+	case p.inFlight == 0 && p.full:
+		p.burst = min(p.burst+max(p.last, 1), maxDepth)
+		p.full, p.dryAt = false, now
+	case p.burst > 0 && now.Sub(p.dryAt) > burstFor:
+		p.burst -= (p.burst + 3) / 4
+		p.dryAt = now
 	}
 }
 
@@ -104,8 +127,9 @@ func (p *pipeline) depth(now time.Time, queue time.Duration) int {
 	if p.probing(now) {
 		return min(minDepth, limit)
 	}
-	want := int(math.Round(p.rate * (p.rtt + queue).Seconds() / BlockSize))
-	return min(max(want, minDepth), limit)
+	want := int(math.Round(p.rate*(p.rtt+queue).Seconds()/BlockSize)) + p.burst
+	p.last = min(max(want, minDepth), limit)
+	return p.last
 }
 
 // eta is when a block asked for now would be here.
