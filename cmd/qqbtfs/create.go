@@ -215,7 +215,7 @@ func (c *creating) write(ctx context.Context, name string, t *sourceTree) error 
 	if err != nil {
 		return fail(codeSource, err)
 	}
-	fmt.Fprintf(c.a.out, "%s  %s in %s, %s of %s, info-hash %x\n", c.output, formatBytes(t.total),
+	fmt.Fprintf(c.a.out, "%s  %s in %s, %s of %s\ninfo-hash %x\n", c.output, formatBytes(t.total),
 		plural(len(t.files), "file"), plural(m.NumPieces(), "piece"), formatBytes(b.PieceLength), m.HashV1())
 	return nil
 }

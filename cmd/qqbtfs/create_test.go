@@ -76,7 +76,7 @@ func TestCreateFile(t *testing.T) {
 	dir := home(t)
 	t.Chdir(dir)
 	writeTestFile(t, "film.mkv", noise(3, 40_000))
-	if r := run(t, "create", "film.mkv"); r.code != codeOK || !strings.HasPrefix(r.out, "film.mkv.torrent  39.1 KiB in 1 file, 3 pieces of 16.0 KiB") {
+	if r := run(t, "create", "film.mkv"); r.code != codeOK || !strings.HasPrefix(r.out, "film.mkv.torrent  39.1 KiB in 1 file, 3 pieces of 16.0 KiB\ninfo-hash ") {
 		t.Fatalf("code %d, %q %q", r.code, r.out, r.err)
 	}
 	m := parseFile(t, "film.mkv.torrent")

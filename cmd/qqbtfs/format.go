@@ -78,6 +78,14 @@ func remaining(left int64, rate float64) time.Duration {
 	return time.Duration(s * float64(time.Second))
 }
 
+// times writes how often something happened.
+func times(n int64) string {
+	if n == 1 {
+		return "once"
+	}
+	return fmt.Sprintf("%d times", n)
+}
+
 func plural(n int, one string) string {
 	if n == 1 {
 		return "1 " + one

@@ -58,7 +58,7 @@ func TestPlainProgress(t *testing.T) {
 
 func TestTextLog(t *testing.T) {
 	var out bytes.Buffer
-	log := slog.New(newTextHandler(&out, slog.LevelDebug)).With("torrent", "a b")
+	log := slog.New(newTextHandler(&out, slog.LevelDebug, dateAndTime)).With("torrent", "a b")
 	log.Log(t.Context(), levelTrace, "too much")
 	log.Debug("piece complete", "piece", 7)
 	log.WithGroup("g").Warn("two\nlines", "k", "v")

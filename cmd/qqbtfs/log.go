@@ -27,7 +27,7 @@ type logging struct {
 // newLogging returns a log on w for what happens before the flags are known.
 func newLogging(w io.Writer) logging {
 	out := &switchWriter{w: w}
-	return logging{Logger: slog.New(newTextHandler(out, slog.LevelInfo)), out: out}
+	return logging{Logger: slog.New(newTextHandler(out, slog.LevelInfo, stampFor(w))), out: out}
 }
 
 // open sets the log up as the flags say.
@@ -42,7 +42,11 @@ func (l *logging) open(c *commonFlags) {
 	if c.logFormat.Value == "json" {
 		l.Logger = slog.New(slog.NewJSONHandler(l.out, &slog.HandlerOptions{Level: level, ReplaceAttr: nameTrace}))
 	} else {
-		l.Logger = slog.New(newTextHandler(l.out, level))
+		stamp := dateAndTime
+		if c.logFile == "" {
+			stamp = stampFor(l.out.w)
+		}
+		l.Logger = slog.New(newTextHandler(l.out, level, stamp))
 	}
 }
 
@@ -93,6 +97,19 @@ func (s *switchWriter) Write(p []byte) (int, error) {
 	return s.w.Write(p)
 }
 
+// The time of a log line. Who looks on knows the date.
+const (
+	dateAndTime = "2006-01-02 15:04:05.000"
+	timeOfDay   = "15:04:05.000"
+)
+
+func stampFor(w io.Writer) string {
+	if _, live := terminal(w); live {
+		return timeOfDay
+	}
+	return dateAndTime
+}
+
 // textHandler writes lines for people: time, level, message, then attributes as
 // slog.TextHandler writes them, which does that part.
 type textHandler struct {
@@ -102,13 +119,14 @@ type textHandler struct {
 
 type textShared struct {
 	level slog.Level
+	stamp string
 	out   io.Writer
 	mu    sync.Mutex
 	buf   bytes.Buffer
 }
 
-func newTextHandler(out io.Writer, level slog.Level) slog.Handler {
-	s := &textShared{level: level, out: out}
+func newTextHandler(out io.Writer, level slog.Level, stamp string) slog.Handler {
+	s := &textShared{level: level, stamp: stamp, out: out}
 	return &textHandler{s, slog.NewTextHandler(&s.buf, &slog.HandlerOptions{
 		Level: levelTrace,
 		ReplaceAttr: func(groups []string, a slog.Attr) slog.Attr {
@@ -140,7 +158,7 @@ func (h *textHandler) Handle(ctx context.Context, r slog.Record) error {
 	}
 	attrs := strings.TrimSpace(s.buf.String())
 	s.buf.Reset()
-	fmt.Fprintf(&s.buf, "%s %-5s %s", r.Time.Format("2006-01-02 15:04:05.000"), levelName(r.Level), printable(r.Message))
+	fmt.Fprintf(&s.buf, "%s %-5s %s", r.Time.Format(s.stamp), levelName(r.Level), printable(r.Message))
 	if attrs != "" {
 		s.buf.WriteString("  " + attrs)
 	}

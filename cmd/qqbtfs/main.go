@@ -15,6 +15,7 @@ import (
 	"os/signal"
 	"sync/atomic"
 	"syscall"
+	"time"
 
 	"github.com/qqbtfs/qqbtfs/cmd/qqbtfs/daemon"
 )
@@ -46,16 +47,18 @@ func newApp(out, err io.Writer) *app {
 	return &app{out: out, err: err, log: newLogging(err)}
 }
 
+// sameSignal is how long after the first signal another one counts as the same:
+// a terminal and whoever started us may both send one.
+const sameSignal = time.Second
+
 // interruptible returns a context that ends with the first SIGINT, SIGTERM or
-// SIGHUP. The second ends the process.
+// SIGHUP. A later one ends the process.
 func (a *app) interruptible() context.Context {
 	ctx, cancel := context.WithCancel(context.Background())
 	c := make(chan os.Signal, 2)
 	signal.Notify(c, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
 	go func() {
-		<-c
-		cancel()
-		<-c
+		twice(c, cancel)
 		if f := a.force.Load(); f != nil {
 			(*f)()
 		}
@@ -63,6 +66,18 @@ func (a *app) interruptible() context.Context {
 		os.Exit(int(codeIncomplete))
 	}()
 	return ctx
+}
+
+// twice calls first for the first signal on c and returns with the second.
+func twice(c <-chan os.Signal, first func()) {
+	<-c
+	at := time.Now()
+	first()
+	for range c {
+		if time.Since(at) >= sameSignal {
+			return
+		}
+	}
 }
 
 // run executes the command line args and returns the exit code. The error, if

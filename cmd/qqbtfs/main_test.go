@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 )
 
 var rewrite = flag.Bool("rewrite", false, "write the golden files anew")
@@ -69,6 +71,21 @@ func program(t *testing.T, args ...string) *exec.Cmd {
 	cmd := exec.Command(exe, args...)
 	cmd.Env = append(os.Environ(), asProgram+"=1")
 	return cmd
+}
+
+// A terminal and a parent process may both pass one Ctrl-C on.
+func TestSecondSignal(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, begin := make(chan os.Signal, 2), time.Now()
+		for _, at := range []time.Duration{time.Second, time.Second, 1900 * time.Millisecond, 3 * time.Second} {
+			time.AfterFunc(at, func() { c <- os.Interrupt })
+		}
+		firsts := 0
+		twice(c, func() { firsts++ })
+		if d := time.Since(begin); d != 3*time.Second || firsts != 1 {
+			t.Errorf("forced after %v, first called %d times", d, firsts)
+		}
+	})
 }
 
 // golden compares got with a file under testdata.

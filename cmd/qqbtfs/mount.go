@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
 
 	"github.com/qqbtfs/qqbtfs/cmd/qqbtfs/control"
 	"github.com/qqbtfs/qqbtfs/cmd/qqbtfs/daemon"
@@ -103,6 +104,12 @@ func (m *mounting) main(ctx context.Context, sources []string, mountpoint string
 	if err := m.place.checkSources(sources); err != nil {
 		return err
 	}
+	if err := m.place.prepareCache(child || !m.flags.foreground); err != nil {
+		return err
+	}
+	if m.place.noCache != nil {
+		m.a.log.Warn("cache directory cannot be written, working from memory", "err", m.place.noCache)
+	}
 	if !child && !m.flags.foreground {
 		return m.background(ctx)
 	}
@@ -112,9 +119,6 @@ func (m *mounting) main(ctx context.Context, sources []string, mountpoint string
 // background starts this command again as a daemon and waits until the mount is
 // usable.
 func (m *mounting) background(ctx context.Context) error {
-	if err := makePrivateDir(m.place.cacheDir); err != nil {
-		return failf(codeDisk, "cache directory: %w", err)
-	}
 	log, err := daemon.OpenLog(m.place.logFile)
 	if err != nil {
 		return fail(codeDisk, err)
@@ -148,7 +152,7 @@ func (m *mounting) run(ctx context.Context, sources []string) (err error) {
 	if err := m.up(torrents); err != nil {
 		return err
 	}
-	m.a.log.Info("mounted", "at", m.place.mountpoint, "torrents", len(torrents), "listen", strings.Join(m.node.addrs(), " "), "took", time.Since(m.started).Round(time.Millisecond))
+	m.a.log.Info("mounted", "at", m.place.mountpoint, "listen", strings.Join(m.node.addrs(), " "), "took", time.Since(m.started).Round(time.Millisecond))
 	if err := m.a.parent.Ready(); err != nil {
 		m.a.log.Warn("the starting process is gone", "err", err)
 	}
@@ -183,13 +187,14 @@ func (m *mounting) awaitPredecessor(ctx context.Context) error {
 
 // up builds the parts from the cache to the mount.
 func (m *mounting) up(torrents []*loaded) (err error) {
-	if err := makePrivateDir(m.place.cacheDir); err != nil {
-		return failf(codeDisk, "cache directory: %w", err)
-	}
 	stores := make([]joinOptions, len(torrents))
 	var g errgroup.Group
 	for i, l := range torrents {
 		g.Go(func() (err error) {
+			if m.place.noCache != nil {
+				stores[i] = joinOptions{flags: m.cache}
+				return nil
+			}
 			stores[i], err = m.a.openCache(m.place.cacheDir, l, m.cache)
 			return err
 		})
@@ -242,7 +247,7 @@ func (m *mounting) show() error {
 		Logger:     m.a.log.Logger,
 	})
 	if err != nil {
-		return fail(codeMount, err)
+		return failf(codeMount, "%w%s", err, deviceHint())
 	}
 	force := func() { _ = fs.Detach(m.place.mountpoint) }
 	m.a.force.Store(&force)
@@ -251,6 +256,15 @@ func (m *mounting) show() error {
 	}
 	m.control, err = control.Listen(m.place.runDirs, m.place.mountpoint, m.answer)
 	return fail(codeMount, err)
+}
+
+// deviceHint says what to do when a mount fails because this user must not open
+// /dev/fuse.
+func deviceHint() string {
+	if !errors.Is(unix.Access("/dev/fuse", unix.R_OK|unix.W_OK), unix.EACCES) {
+		return ""
+	}
+	return ` (you must not open /dev/fuse: have root run "chmod 666 /dev/fuse", or add you to the group that owns it)`
 }
 
 // wait returns when the mount is to end: by a signal, by a client, or because

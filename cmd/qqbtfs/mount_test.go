@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"encoding/json"
 	"io"
 	"os"
@@ -13,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/qqbtfs/qqbtfs/cmd/qqbtfs/control"
 	"github.com/qqbtfs/qqbtfs/fs"
 )
 
@@ -148,6 +150,22 @@ func (s *scene) checkCacheDir(t *testing.T) {
 	}
 	if fi, err := os.Stat(filepath.Dir(dirs[0])); err != nil || fi.Mode().Perm() != 0o700 {
 		t.Errorf("mode of the cache: %v %v", fi.Mode(), err)
+	}
+}
+
+// Whoever waits for the end of a mount may stop waiting.
+func TestUmountInterrupted(t *testing.T) {
+	dir := home(t)
+	srv, err := control.Listen([]string{dir + "/run/qqbtfs"}, dir+"/mnt", func(string) (any, error) { return nil, nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer srv.Close()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	var errs bytes.Buffer
+	if c := newApp(&errs, &errs).run(ctx, []string{"umount", dir + "/mnt"}); c != codeIncomplete || !strings.Contains(errs.String(), "interrupted") {
+		t.Errorf("code %d: %s", c, errs.String())
 	}
 }
 

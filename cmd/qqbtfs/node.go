@@ -35,6 +35,7 @@ type member struct {
 	*loaded
 	t     *fetch.Torrent
 	store *cache.Cache
+	ram   bool   // nothing is kept on disk
 	dir   string // of the cache on disk; "" for plain files
 	// lost, if not nil, is told of pieces that are gone from the store.
 	lost atomic.Pointer[func(index int)]
@@ -105,7 +106,7 @@ func listenError(err error) error {
 
 // joinOptions say how a torrent takes part.
 type joinOptions struct {
-	disk  cache.Store // becomes the member's
+	disk  cache.Store // becomes the member's; nil: only memory
 	dir   string
 	flags cacheFlags
 	fill  bool
@@ -113,7 +114,7 @@ type joinOptions struct {
 
 // join adds a torrent to the node.
 func (n *node) join(l *loaded, opt joinOptions) (*member, error) {
-	m := &member{loaded: l, dir: opt.dir}
+	m := &member{loaded: l, dir: opt.dir, ram: opt.disk == nil}
 	pool := fetch.NewPool(fetch.Layout(l.meta))
 	var torrent atomic.Pointer[fetch.Torrent]
 	m.store = cache.New(cache.Config{
@@ -159,6 +160,9 @@ func (n *node) status() []fetch.Status {
 	out := make([]fetch.Status, len(n.members))
 	for i, m := range n.members {
 		out[i] = m.t.Status()
+		if m.ram {
+			out[i].Cache.State = "directory not writable, RAM only"
+		}
 	}
 	return out
 }

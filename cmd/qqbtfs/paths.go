@@ -60,6 +60,7 @@ type place struct {
 	cacheDir   string
 	logFile    string // "": standard error
 	runDirs    []string
+	noCache    error // if not nil, why nothing can be kept in cacheDir
 }
 
 // newPlace resolves and checks the paths of a mount. Nothing that the program

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"errors"
+	"fmt"
 	"os"
 	"strings"
 
@@ -40,6 +42,9 @@ func (a *app) rootCmd() *cobra.Command {
 	root.SetOut(a.out)
 	root.SetErr(a.err)
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		if bad := (*pflag.InvalidValueError)(nil); errors.As(err, &bad) {
+			err = fmt.Errorf("--%s: %w", bad.GetFlag().Name, config.Plain(bad))
+		}
 		return failf(codeUsage, "%w (see: %s --help)", err, cmd.CommandPath())
 	})
 	a.common.register(root)

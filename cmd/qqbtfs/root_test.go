@@ -1,6 +1,7 @@
 package main
 
 import (
+	"net"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -13,6 +14,14 @@ import (
 func TestUsageErrors(t *testing.T) {
 	dir := home(t)
 	torrent := writeTestFile(t, filepath.Join(dir, "a.torrent"), []byte("d"))
+	seed := "seed --data " + dir + "/tiny " + writeTestFile(t, filepath.Join(dir, "tiny.torrent"), tinyTorrent(t, "tiny"))
+	writeTestFile(t, filepath.Join(dir, "tiny", "run.sh"), nil)
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	used := taken.Addr().String()
 	for _, c := range []struct {
 		name, args string
 		code       code
@@ -31,6 +40,12 @@ func TestUsageErrors(t *testing.T) {
 		{"no source", "mount", codeUsage, "SOURCE and a MOUNTPOINT"},
 		{"no mount point", "mount a.torrent", codeUsage, "MOUNTPOINT after a.torrent"},
 		{"cut URL", "mount http://h/?a=1", codeUsage, "unquoted &"},
+		{"cut magnet", "mount magnet:?xt=urn:btih:00", codeUsage, "unquoted &"},
+		{"no torrent to seed", "seed", codeUsage, "needs a FILE.torrent"},
+		{"tracker without address", seed + " --with-tracker 192.0.2.1:0", codeFailure, "--with-tracker 192.0.2.1:0: this machine has no such address"},
+		{"tracker on used port", seed + " --with-tracker " + used, codeFailure, "--with-tracker " + used + ": the port is in use: end the program"},
+		{"bad switch", "mount --allow-other=maybe x y", codeUsage, `--allow-other: "maybe" is not true or false (see`},
+		{"bad number", "mount --uid x a b", codeUsage, `--uid: "x" is not a whole number (see`},
 		{"no mount point but two sources", "mount x " + torrent, codeUsage, "is a SOURCE"},
 		{"magnet", "info magnet:?xt=urn:btih:00", codeSource, "not supported yet"},
 		{"no such file", "info missing.torrent", codeSource, "missing.torrent: there is no such file"},
@@ -70,6 +85,7 @@ func TestConfigFileIsRead(t *testing.T) {
 		{"fill = some\n", "", "status", codeOK, ""}, // a setting of another command
 		{"fill = some\n", "none", "mount none.torrent /mnt", codeSource, "none.torrent"},
 		{"", "some", "mount a b", codeUsage, "QQBTFS_FILL: "},
+		{"allow-other = maybe\n", "", "mount a b", codeUsage, file + `:1: allow-other: "maybe" is not true or false`},
 		{"", "some", "mount --fill=all -f none.torrent /mnt", codeSource, "none.torrent"},
 		{"nonsense!\n", "", "completion bash", codeOK, ""},
 		{"config = /x\n", "", "status", codeUsage, file + ":1: config: unknown setting"},

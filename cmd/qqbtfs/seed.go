@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -24,7 +25,7 @@ until interrupted. With --with-tracker a small tracker runs beside it, so that
 nothing else is needed to publish something.`,
 		Example: "  qqbtfs create album -o album.torrent --tracker http://10.0.0.5:6969/announce\n" +
 			"  qqbtfs seed album.torrent --data album --with-tracker 10.0.0.5:6969",
-		Args:              sourceArg,
+		Args:              oneArg("FILE.torrent"),
 		ValidArgsFunction: completeTorrents,
 		RunE:              func(cmd *cobra.Command, args []string) error { return s.main(cmd.Context(), args[0]) },
 	}
@@ -58,15 +59,15 @@ func (s *seeding) main(ctx context.Context, source string) (err error) {
 	if err != nil {
 		return err
 	}
+	urls, stop, err := s.startTracker()
+	if err != nil {
+		return err
+	}
+	defer stop()
 	opt, err := s.check(ctx, l, where)
 	if err != nil {
 		return err
 	}
-	urls, stop, err := s.startTracker()
-	if err != nil {
-		return errors.Join(err, opt.disk.Close())
-	}
-	defer stop()
 	for _, u := range urls {
 		if !slices.ContainsFunc(l.meta.Trackers, func(tier []string) bool { return slices.Contains(tier, u) }) {
 			l.meta.Trackers = append(l.meta.Trackers, []string{u})
@@ -106,12 +107,24 @@ func (s *seeding) startTracker() (urls []string, stop func(), err error) {
 	}
 	srv := trackerd.New(trackerd.Options{Logger: s.a.log.Logger})
 	if err := srv.Listen(s.tracker); err != nil {
-		return nil, nil, failf(codeFailure, "--with-tracker %s: %w", s.tracker, err)
+		return nil, nil, failf(codeFailure, "--with-tracker %s: %w", s.tracker, trackerError(err))
 	}
 	for _, host := range hosts(srv.Addr().Addr()) {
 		urls = append(urls, "http://"+netip.AddrPortFrom(host, srv.Addr().Port()).String()+"/announce")
 	}
 	return urls, func() { _ = srv.Close() }, nil
+}
+
+// trackerError says what to do about an address that cannot be listened on.
+func trackerError(err error) error {
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		return errors.New("the port is in use: end the program that listens there, or choose another port here and in the torrent's tracker URL")
+	case errors.Is(err, syscall.EADDRNOTAVAIL):
+		return errors.New("this machine has no such address")
+	default:
+		return err
+	}
 }
 
 // hosts returns the addresses at which others reach what listens at a: those of

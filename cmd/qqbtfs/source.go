@@ -36,9 +36,10 @@ func isURL(s string) bool {
 func isMagnet(s string) bool { return strings.HasPrefix(strings.ToLower(s), "magnet:") }
 
 // ampersandHint explains what a shell does to an unquoted URL, if that may have
-// happened to s.
+// happened to s. A magnet link that is whole names trackers or the torrent.
 func ampersandHint(s string) string {
-	if isMagnet(s) && !strings.Contains(s, "&") || isURL(s) && strings.Contains(s, "?") {
+	if (isURL(s) || isMagnet(s) && !strings.Contains(s, "tr=") && !strings.Contains(s, "dn=")) &&
+		strings.Contains(s, "?") && !strings.Contains(s, "&") {
 		return " (the shell ends a command at an unquoted &: put the URL in quotes)"
 	}
 	return ""
@@ -91,7 +92,7 @@ func loadSource(ctx context.Context, s string) (*loaded, error) {
 	var err error
 	switch {
 	case isMagnet(s):
-		return nil, failf(codeSource, "magnet links are not supported yet, a later version will: give the .torrent file or its URL instead of %.60s%s", s, ampersandHint(s))
+		return nil, failf(codeSource, "magnet links are not supported yet, a later version will: give the .torrent file or its URL instead of %.60s", s)
 	case isURL(s):
 		name = shownURL(s)
 		raw, err = fetchURL(ctx, s)

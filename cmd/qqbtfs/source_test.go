@@ -96,6 +96,24 @@ func TestLoadEndsWithContext(t *testing.T) {
 	}
 }
 
+// A link that the shell has cut looks cut: no other does.
+func TestAmpersandHint(t *testing.T) {
+	for s, want := range map[string]bool{
+		"magnet:?xt=urn:btih:00":       true,
+		"magnet:?xt=urn:btih:00&dn=x":  false,
+		"magnet:?dn=film":              false,
+		"magnet:?tr=http://h/announce": false,
+		"http://h/get?id=1":            true,
+		"http://h/get?id=1&passkey=2":  false,
+		"http://h/film.torrent":        false,
+		"film?.torrent":                false,
+	} {
+		if got := ampersandHint(s) != ""; got != want {
+			t.Errorf("hint for %s: %v", s, got)
+		}
+	}
+}
+
 func TestRedirectGuard(t *testing.T) {
 	for _, c := range []struct {
 		dials string

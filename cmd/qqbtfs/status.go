@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -145,20 +146,18 @@ func printTorrent(w io.Writer, s fetch.Status, now time.Time) error {
 	row := func(name, format string, args ...any) {
 		fmt.Fprintf(t, "  %s\t%s\n", name, fmt.Sprintf(format, args...))
 	}
-	row("state", "%s", s.State)
-	for i, line := range s.Waiting {
-		if i > 0 {
-			row("", "waiting for %s", line)
-		}
-	}
 	row("progress", "%s / %s (%s), %d / %d pieces%s", formatBytes(s.BytesHave), formatBytes(s.Bytes),
 		percent(s.BytesHave, s.Bytes), s.PiecesHave, s.Pieces, left(s))
+	row("state", "%s", s.State)
+	for _, line := range moreWaiting(s) {
+		row("", "%s", line)
+	}
 	row("down", "%s, %s in all, %s wasted", formatRate(s.DownRate), formatBytes(s.Downloaded), formatBytes(s.Wasted))
 	row("up", "%s, %s in all", formatRate(s.UpRate), formatBytes(s.Uploaded))
 	row("hash failures", "%d, %s banned", s.HashFailures, plural(s.Banned, "peer"))
-	row("cache", "%s: %s on disk, %s in memory, %s answered from memory and %s from disk, %s damaged",
-		s.Cache.State, formatBytes(s.Cache.DiskBytes), formatBytes(s.Cache.RAMBytes),
-		plural(int(s.Cache.RAMHits), "read"), plural(int(s.Cache.DiskHits), "read"), plural(int(s.Cache.Damaged), "piece"))
+	row("cache", "%s: %s on disk, %s in memory", s.Cache.State, formatBytes(s.Cache.DiskBytes), formatBytes(s.Cache.RAMBytes))
+	row("", "read %s from memory, %s from disk; %s damaged",
+		times(s.Cache.RAMHits), times(s.Cache.DiskHits), plural(int(s.Cache.Damaged), "piece"))
 	row("info-hash", "%s", s.InfoHash)
 	row("trackers", "%d", len(s.Trackers))
 	for _, tr := range s.Trackers {
@@ -169,6 +168,25 @@ func printTorrent(w io.Writer, s fetch.Status, now time.Time) error {
 		return err
 	}
 	return printPeers(w, s.Peers)
+}
+
+// shownWaits is how many of the pieces that reads wait for are told to people.
+const shownWaits = 3
+
+// moreWaiting is what reads wait for beside what the state says.
+func moreWaiting(s fetch.Status) []string {
+	if len(s.Waiting) == 0 {
+		return nil
+	}
+	var lines []string
+	shown := s.Waiting[:min(len(s.Waiting), shownWaits)]
+	for _, w := range shown[1:] {
+		lines = append(lines, "waiting for "+w)
+	}
+	if n := s.Waits - len(shown); n > 0 {
+		lines = append(lines, fmt.Sprintf("and %d more", n))
+	}
+	return lines
 }
 
 // left says how long a download takes at its present rate.
@@ -199,14 +217,24 @@ func trackerText(tr tracker.Status, now time.Time) string {
 
 func printPeers(w io.Writer, peers []fetch.PeerStatus) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "    ADDRESS\tCLIENT\tHAS\tDOWN\tUP\tRTT\tNOTES")
+	fmt.Fprintln(t, "  ADDRESS\tCLIENT\tHAS\tDOWN\tUP\tRTT\tNOTES")
 	for _, p := range peers {
-		fmt.Fprintf(t, "    %s\t%s\t%.1f%%\t%s\t%s\t%.0f ms\t%s\n", p.Addr, printable(p.Client), p.Progress*100,
+		fmt.Fprintf(t, "  %s\t%s\t%s\t%s\t%s\t%.0f ms\t%s\n", p.Addr, cut(printable(p.Client), 16), share(p.Progress),
 			formatRate(p.DownRate), formatRate(p.UpRate), p.RTT, peerNotes(p))
 	}
 	return t.Flush()
 }
 
+// share writes a part of one in three digits.
+func share(part float64) string {
+	if part >= 1 {
+		return "100%"
+	}
+	return fmt.Sprintf("%.1f%%", math.Floor(part*1000)/10)
+}
+
+// peerNotes says what is special about a peer; whom we connected to and who owes
+// nothing has no notes.
 func peerNotes(p fetch.PeerStatus) string {
 	var notes []string
 	for _, n := range []struct {
@@ -215,9 +243,9 @@ func peerNotes(p fetch.PeerStatus) string {
 	}{
 		{!p.Outgoing, "incoming"},
 		{p.Choked, "chokes us"},
-		{p.Snubbed, "does not deliver"},
-		{p.Owes > 0, "owes " + plural(p.Owes, "block")},
-		{p.Unchoked && p.Interested, "takes from us"},
+		{p.Snubbed, "silent"},
+		{p.Owes > 0, fmt.Sprintf("owes %d", p.Owes)},
+		{p.Unchoked && p.Interested, "takes"},
 	} {
 		if n.is {
 			notes = append(notes, n.text)
@@ -229,14 +257,17 @@ func peerNotes(p fetch.PeerStatus) string {
 // progressText is the state of all torrents in one line.
 func progressText(all []fetch.Status) string {
 	var sum fetch.Status
-	var waiting []string
+	var first string
+	waits := 0
 	peers := map[string]bool{}
 	for _, s := range all {
 		sum.Bytes += s.Bytes
 		sum.BytesHave += s.BytesHave
 		sum.DownRate += s.DownRate
 		sum.UpRate += s.UpRate
-		waiting = append(waiting, s.Waiting...)
+		if waits += s.Waits; first == "" && len(s.Waiting) > 0 {
+			first = s.Waiting[0]
+		}
 		for _, p := range s.Peers {
 			peers[p.Addr] = true
 		}
@@ -249,10 +280,10 @@ func progressText(all []fetch.Status) string {
 		parts = append(parts, l[2:])
 	}
 	switch {
-	case len(waiting) > 1:
-		parts = append(parts, fmt.Sprintf("%d reads waiting, for %s", len(waiting), waiting[0]))
-	case len(waiting) == 1:
-		parts = append(parts, "waiting for "+waiting[0])
+	case waits > 1:
+		parts = append(parts, fmt.Sprintf("%d pieces awaited, %s", waits, first))
+	case waits == 1:
+		parts = append(parts, "waiting for "+first)
 	case len(all) == 1 && len(peers) == 0:
 		parts = append(parts, all[0].State)
 	}

@@ -23,6 +23,7 @@ func testStatus() mountStatus {
 			Name: "film\x1b.mkv", InfoHash: strings.Repeat("ab", 20), State: "waiting for piece 812: 3 peers have it, all choke us (1.2 s)",
 			Pieces: 1000, PiecesHave: 500, Bytes: 1 << 30, BytesHave: 1 << 29, DownRate: 2.5e6, UpRate: 1e3,
 			Downloaded: 1<<29 + 4096, Uploaded: 1 << 20, Wasted: 4096, HashFailures: 2, Banned: 1, KnownPeers: 40, Fill: true,
+			Waits: 2,
 			Waiting: []string{"piece 812: 3 peers have it, all choke us (1.2 s)", "piece 9: nobody has it (0.5 s)"},
 			Peers: []fetch.PeerStatus{
 				{Addr: "10.0.0.1:6881", Client: "aria2/1.36", Outgoing: true, Progress: 1, DownRate: 2.5e6, RTT: 51.4, Owes: 12},
@@ -61,6 +62,25 @@ func TestStatusOutput(t *testing.T) {
 	golden(t, "status.json.golden", asJSON.String())
 }
 
+// A player that reads ahead waits for a hundred pieces: three lines tell enough.
+func TestStatusOfManyWaits(t *testing.T) {
+	s := testStatus().Torrents[0]
+	for range 98 {
+		s.Waiting = append(s.Waiting, "piece 10: nobody has it (0.1 s)")
+	}
+	s.Waits = 700
+	var out bytes.Buffer
+	if err := printTorrent(&out, s, testNow); err != nil {
+		t.Fatal(err)
+	}
+	if n := strings.Count(out.String(), "waiting for"); n != shownWaits || !strings.Contains(out.String(), "\n                 and 697 more\n") {
+		t.Errorf("%d waits are told: %s", n, out.String())
+	}
+	if strings.Index(out.String(), "progress") > strings.Index(out.String(), "waiting") {
+		t.Errorf("the progress does not come first: %s", out.String())
+	}
+}
+
 func TestStatusJSONRoundTrip(t *testing.T) {
 	b, err := json.Marshal(testStatus())
 	if err != nil {
@@ -85,7 +105,7 @@ func TestProgressText(t *testing.T) {
 		in   []fetch.Status
 		want string
 	}{
-		"both": {m.Torrents, "2 torrents  50.0% of 1.0 GiB  down 2.5 MB/s  up 1.0 kB/s  2 peers  3m35s left  2 reads waiting, for piece 812: 3 peers have it, all choke us (1.2 s)"},
+		"both": {m.Torrents, "2 torrents  50.0% of 1.0 GiB  down 2.5 MB/s  up 1.0 kB/s  2 peers  3m35s left  2 pieces awaited, piece 812: 3 peers have it, all choke us (1.2 s)"},
 		"done": {m.Torrents[1:], "album  100.0% of 976.6 KiB  down 0 B/s  up 0 B/s  0 peers  complete, seeding to nobody"},
 	} {
 		if got := progressText(c.in); got != c.want {

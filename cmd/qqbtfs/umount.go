@@ -51,15 +51,22 @@ func (a *app) umount(ctx context.Context, mountpoint string) error {
 		return a.umountDirectly(path)
 	}
 	defer c.Close()
-	ctx, cancel := context.WithTimeout(ctx, stopTimeout)
+	wait, cancel := context.WithTimeout(ctx, stopTimeout)
 	defer cancel()
-	if err := c.Call(ctx, opStop, nil); err != nil {
+	err = c.Call(wait, opStop, nil)
+	if err == nil {
+		err = c.Wait(wait)
+	}
+	switch {
+	case err == nil:
+		return nil
+	case ctx.Err() != nil:
+		return failf(codeIncomplete, "interrupted: the mount at %s ends without being waited for", path)
+	case wait.Err() != nil:
+		return failf(codeMount, "%s: its process has not ended within %s", path, formatDuration(stopTimeout))
+	default:
 		return failf(codeMount, "%s: %w", path, err)
 	}
-	if err := c.Wait(ctx); err != nil {
-		return failf(codeMount, "%s: its process has not ended yet: %w", path, err)
-	}
-	return nil
 }
 
 // umountDirectly unmounts without the help of the mount's process, which is dead

@@ -18,6 +18,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/pflag"
@@ -203,9 +204,22 @@ func set(fs *pflag.FlagSet, fl *pflag.Flag, v string) error {
 	err := fs.Set(fl.Name, v)
 	var bad *pflag.InvalidValueError
 	if errors.As(err, &bad) {
-		return bad.Unwrap()
+		return Plain(bad)
 	}
 	return err
+}
+
+// Plain returns what is wrong with a flag's value, without the words of pflag
+// and strconv.
+func Plain(bad *pflag.InvalidValueError) error {
+	if num := (*strconv.NumError)(nil); !errors.As(bad, &num) {
+		return bad.Unwrap()
+	}
+	kind := "a whole number"
+	if bad.GetFlag().Value.Type() == "bool" {
+		kind = "true or false"
+	}
+	return fmt.Errorf("%q is not %s", bad.GetValue(), kind)
 }
 
 func wrap(where string, err error) error {

@@ -1,0 +1,43 @@
+package main
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// Where nothing can be kept the mount works from memory, and one line says so.
+func TestReadOnlyCache(t *testing.T) {
+	s := newScene(t, 1<<20, true)
+	ro := s.dir + "/ro"
+	if err := os.Mkdir(ro, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Mount("none", ro, "tmpfs", unix.MS_RDONLY, ""); err != nil {
+		t.Skip("needs the right to mount: ", err)
+	}
+	t.Cleanup(func() { _ = unix.Unmount(ro, unix.MNT_DETACH) })
+	for _, dir := range []string{ro, ro + "/new"} {
+		out, err := program(t, s.mountArgs("--cache-dir", dir)...).CombinedOutput()
+		if err != nil || strings.Count(string(out), "\n") != 1 || !strings.Contains(string(out), "working from memory") {
+			t.Fatalf("%s: mount: %v: %s", dir, err, out)
+		}
+		if got, err := os.ReadFile(s.mnt + "/film.bin"); err != nil || !bytes.Equal(got, s.content) {
+			t.Errorf("%s: %d bytes, %v", dir, len(got), err)
+		}
+		if r := run(t, "status", "--cache-dir", dir, s.mnt); !strings.Contains(r.out, "RAM only") || !strings.Contains(r.out, "log "+s.dir+"/run/") {
+			t.Errorf("%s: status: %s%s", dir, r.out, r.err)
+		}
+		if r := run(t, "umount", "--cache-dir", dir, s.mnt); r.code != codeOK {
+			t.Errorf("%s: umount: %d %s", dir, r.code, r.err)
+		}
+		log, err := os.ReadFile(filepath.Join(s.dir, "run/qqbtfs", logName(s.mnt)))
+		if err != nil || strings.Count(string(log), "warn") != 1 || strings.Contains(string(log), "error") {
+			t.Errorf("%s: log: %v %s", dir, err, log)
+		}
+	}
+}
