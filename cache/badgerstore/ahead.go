@@ -124,7 +124,7 @@ func (t *tail) reserve(n int64) error {
 	if err := allocate(t.path(t.id), t.held, want-t.held); err != nil {
 		return fmt.Errorf("allocate %s: %w", filepath.Base(t.path(t.id)), err)
 	}
-	//t.mapped.populate(t.path(t.id), t.held, want-t.held)
+	t.mapped.populate(t.path(t.id), t.held, want-t.held)
 	t.held = want
 	return nil
 }
