@@ -3,6 +3,7 @@ package fetch
 import (
 	"errors"
 	"hash/maphash"
+	"log/slog"
 	"sync"
 
 	"github.com/qqbtfs/qqbtfs/cache"
@@ -32,6 +33,13 @@ func (t *Torrent) before(ev swarm.Event) {
 	}
 }
 
+// tell logs a piece that the swarm has just taken in.
+func (t *Torrent) tell(ev swarm.Event) {
+	if v, ok := ev.(swarm.PieceVerified); ok && t.log.Enabled(t.ctx, slog.LevelDebug) {
+		t.log.Debug("piece complete", "piece", v.Piece, "progress", t.progress())
+	}
+}
+
 // after lets go of what an event has ended.
 func (t *Torrent) after(ev swarm.Event) {
 	switch ev := ev.(type) {
@@ -42,8 +50,6 @@ func (t *Torrent) after(ev swarm.Event) {
 				delete(t.scratch, k)
 			}
 		}
-	case swarm.PieceVerified:
-		t.log.Debug("piece complete", "piece", ev.Piece, "progress", t.progress())
 	case swarm.PieceFailed:
 		t.log.Warn("piece does not match its hash, fetching it again", "piece", ev.Piece)
 	}

@@ -287,6 +287,7 @@ func (t *Torrent) turn() {
 	for _, ev := range events {
 		t.before(ev)
 		t.swarm.Step(now, ev)
+		t.tell(ev)
 	}
 	t.perform()
 	for _, ev := range events {
