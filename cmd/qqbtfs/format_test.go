@@ -74,6 +74,21 @@ func TestTextLog(t *testing.T) {
 	}
 }
 
+// The database's own log is for -vvv, its warnings are for everybody.
+func TestQuietLog(t *testing.T) {
+	for verbose, want := range map[int]int{0: 1, 2: 1, 3: 2} {
+		var out bytes.Buffer
+		l, c := newLogging(&out), commonFlags{verbose: verbose}
+		l.open(&c)
+		log := l.quiet(&c).With("torrent", "x")
+		log.Debug("compacting")
+		log.Warn("damaged")
+		if got := strings.Count(out.String(), "torrent=x"); got != want {
+			t.Errorf("-v %d times: %d lines, want %d: %s", verbose, got, want, out.String())
+		}
+	}
+}
+
 func TestJSONLogNamesTrace(t *testing.T) {
 	var out bytes.Buffer
 	l := newLogging(&out)

@@ -167,6 +167,33 @@ func (h *textHandler) Handle(ctx context.Context, r slog.Record) error {
 	return err
 }
 
+// quiet returns a log for a library whose doings only warnings make interesting:
+// all of it is shown with -vvv.
+func (l *logging) quiet(c *commonFlags) *slog.Logger {
+	if c.verbose >= 3 {
+		return l.Logger
+	}
+	return slog.New(atLeast{l.Handler(), slog.LevelInfo})
+}
+
+// atLeast is a handler without the levels below level.
+type atLeast struct {
+	slog.Handler
+	level slog.Level
+}
+
+func (h atLeast) Enabled(ctx context.Context, l slog.Level) bool {
+	return l >= h.level && h.Handler.Enabled(ctx, l)
+}
+
+func (h atLeast) WithAttrs(as []slog.Attr) slog.Handler {
+	return atLeast{h.Handler.WithAttrs(as), h.level}
+}
+
+func (h atLeast) WithGroup(name string) slog.Handler {
+	return atLeast{h.Handler.WithGroup(name), h.level}
+}
+
 func levelName(l slog.Level) string {
 	if l <= levelTrace {
 		return "trace"

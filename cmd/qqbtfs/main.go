@@ -58,7 +58,12 @@ func (a *app) interruptible() context.Context {
 	c := make(chan os.Signal, 2)
 	signal.Notify(c, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
 	go func() {
-		twice(c, cancel)
+		twice(c, func() {
+			if f, live := terminal(a.err); live {
+				fmt.Fprint(f, clearLine) // the terminal's own ^C, which would shift the progress
+			}
+			cancel()
+		})
 		if f := a.force.Load(); f != nil {
 			(*f)()
 		}

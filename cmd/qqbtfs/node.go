@@ -185,7 +185,7 @@ func (a *app) openCache(cacheDir string, l *loaded, flags cacheFlags) (joinOptio
 	}
 	disk, err := badgerstore.Open(filepath.Join(dir, "pieces"), fetch.Geometry(l.meta), badgerstore.Options{
 		MinFree: int64(flags.minFree),
-		Logger:  a.log.With("torrent", l.meta.Info.Name),
+		Logger:  a.log.quiet(&a.common).With("torrent", l.meta.Info.Name),
 	})
 	if errors.Is(err, badgerstore.ErrLocked) {
 		return opt, failf(codeDisk, "%s is mounted already (its cache is in use): see qqbtfs status, or give another --cache-dir", l.meta.Info.Name)

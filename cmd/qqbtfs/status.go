@@ -274,7 +274,11 @@ func progressText(all []fetch.Status) string {
 	}
 	parts := []string{
 		progressName(all), fmt.Sprintf("%s of %s", percent(sum.BytesHave, sum.Bytes), formatBytes(sum.Bytes)),
-		"down " + formatRate(sum.DownRate), "up " + formatRate(sum.UpRate), plural(len(peers), "peer"),
+		"down " + formatRate(sum.DownRate), "up " + formatRate(sum.UpRate),
+	}
+	alone := len(all) == 1 && len(peers) == 0 // its state says so
+	if !alone {
+		parts = append(parts, plural(len(peers), "peer"))
 	}
 	if l := left(sum); l != "" {
 		parts = append(parts, l[2:])
@@ -284,8 +288,8 @@ func progressText(all []fetch.Status) string {
 		parts = append(parts, fmt.Sprintf("%d pieces awaited, %s", waits, first))
 	case waits == 1:
 		parts = append(parts, "waiting for "+first)
-	case len(all) == 1 && len(peers) == 0:
-		parts = append(parts, all[0].State)
+	case alone:
+		parts = append(parts, strings.TrimPrefix(all[0].State, "complete, "))
 	}
 	return strings.Join(parts, "  ")
 }
