@@ -13,7 +13,7 @@ import (
 )
 
 const (
-	defaultRAM   = 64 << 20
+	defaultRAM   = 48 << 20
 	batchBytes   = 4 << 20          // handed to the disk at once
 	aheadBytes   = 4 << 20          // checked ahead of a sequential reader
 	retryEvery   = 5 * time.Second  // between attempts on a disk that refuses
@@ -28,7 +28,7 @@ type Config struct {
 	// Disk is the tier below, empty or with pieces of an earlier run. It belongs
 	// to the Cache, which closes it. nil means RAM only.
 	Disk Store
-	// RAM is the size of the RAM tier in bytes; zero means 64 MiB. A single
+	// RAM is the size of the RAM tier in bytes; zero means 48 MiB. A single
 	// piece larger than that still passes through.
 	RAM int64
 	// Pool is where buffers for pieces read from disk come from; nil means one

@@ -40,7 +40,7 @@ type Config struct {
 	MaxConns int
 	// ReadTimeout bounds the wait of one read; zero means for ever.
 	ReadTimeout time.Duration
-	// ReadAhead is the largest window of one reader in bytes; zero means 32 MiB.
+	// ReadAhead is the largest window of one reader in bytes; zero means 16 MiB.
 	ReadAhead int64
 	// DownloadLimit and UploadLimit are in bytes per second; zero means none.
 	DownloadLimit, UploadLimit int64
@@ -77,7 +77,7 @@ func NewSession(cfg Config) (*Session, error) {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	if cfg.ReadAhead == 0 {
-		cfg.ReadAhead = 32 << 20
+		cfg.ReadAhead = 16 << 20
 	}
 	if cfg.Client == "" {
 		cfg.Client = "qqbtfs"

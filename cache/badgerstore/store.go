@@ -19,7 +19,7 @@ import (
 // closeTimeout bounds Close. What is not done by then (a slow disk that takes
 // the dirty pages) goes on in the background; nothing is lost unless the power
 // goes too.
-const closeTimeout = 2 * time.Second
+const closeTimeout = time.Second
 
 // Options adjusts a Store. The zero value is fine.
 type Options struct {

@@ -69,7 +69,8 @@ type Config struct {
 	PieceSize func(i int) int
 	Seed      uint64
 	// MaxOpen bounds the bytes of pieces begun and not yet verified; zero means
-	// 48 MiB. Background may use half of it; one piece is always allowed.
+	// 32 MiB, or four pieces up to 96 MiB where that is more. Background may use
+	// half of it; one piece is always allowed.
 	MaxOpen int64
 }
 
@@ -101,7 +102,7 @@ type Picker struct {
 // New returns a picker that has no piece and no source.
 func New(cfg Config) *Picker {
 	if cfg.MaxOpen == 0 {
-		cfg.MaxOpen = 48 << 20
+		cfg.MaxOpen = max(32<<20, min(4*int64(cfg.PieceSize(0)), 96<<20))
 	}
 	rnd := rand.New(rand.NewPCG(cfg.Seed, cfg.Seed^0x9e3779b97f4a7c15))
 	return &Picker{
