@@ -67,7 +67,11 @@ func (a *app) interruptible() context.Context {
 		if f := a.force.Load(); f != nil {
 			(*f)()
 		}
-		fmt.Fprintln(a.err, "qqbtfs: forced to end")
+		begin := ""
+		if _, live := terminal(a.err); live {
+			begin = clearLine
+		}
+		fmt.Fprintln(a.err, begin+"qqbtfs: forced to end")
 		os.Exit(int(codeIncomplete))
 	}()
 	return ctx

@@ -247,7 +247,7 @@ func (m *mounting) show() error {
 		Logger:     m.a.log.Logger,
 	})
 	if err != nil {
-		return failf(codeMount, "%w%s", err, deviceHint())
+		return failf(codeMount, "%w%s", err, deviceHint(err))
 	}
 	force := func() { _ = fs.Detach(m.place.mountpoint) }
 	m.a.force.Store(&force)
@@ -255,13 +255,17 @@ func (m *mounting) show() error {
 		v.watch(m.fs)
 	}
 	m.control, err = control.Listen(m.place.runDirs, m.place.mountpoint, m.answer)
+	if err != nil && m.place.noCache != nil {
+		m.a.log.Warn("no place for a control socket: this mount has no status, but umount ends it", "err", err)
+		return nil
+	}
 	return fail(codeMount, err)
 }
 
 // deviceHint says what to do when a mount fails because this user must not open
 // /dev/fuse.
-func deviceHint() string {
-	if !errors.Is(unix.Access("/dev/fuse", unix.R_OK|unix.W_OK), unix.EACCES) {
+func deviceHint(err error) string {
+	if !strings.Contains(err.Error(), "/dev/fuse") || !errors.Is(unix.Access("/dev/fuse", unix.R_OK|unix.W_OK), unix.EACCES) {
 		return ""
 	}
 	return ` (you must not open /dev/fuse: have root run "chmod 666 /dev/fuse", or add you to the group that owns it)`

@@ -10,7 +10,8 @@ import (
 
 // prepareCache makes the cache directory. Where that cannot be written, on a
 // read-only file system or for want of permission, the mount works from memory:
-// the error is in noCache, and a log in the background goes beside the socket.
+// the error is in noCache, and a log in the background goes beside the socket,
+// or nowhere.
 func (p *place) prepareCache(background bool) error {
 	err := tryDir(p.cacheDir)
 	switch {
@@ -21,20 +22,19 @@ func (p *place) prepareCache(background bool) error {
 	}
 	p.noCache = err
 	if background && filepath.Dir(p.logFile) == p.cacheDir {
-		return p.moveLog()
+		p.logFile = p.otherLog()
 	}
 	return nil
 }
 
-// moveLog finds another directory for the log.
-func (p *place) moveLog() error {
+// otherLog finds another place for the log.
+func (p *place) otherLog() string {
 	for _, dir := range p.runDirs {
 		if tryDir(dir) == nil {
-			p.logFile = filepath.Join(dir, filepath.Base(p.logFile))
-			return nil
+			return filepath.Join(dir, filepath.Base(p.logFile))
 		}
 	}
-	return failf(codeDisk, "cache directory: %w, and there is no other place for the log: set --log-file", p.noCache)
+	return os.DevNull
 }
 
 // tryDir makes dir for the user alone and tries whether a file can be made in
