@@ -173,15 +173,12 @@ func (d *download) sample() (done, total int64, text string) {
 }
 
 func downloadText(s fetch.Status) string {
-	text := fmt.Sprintf("of %s  %s  %s", formatBytes(s.Bytes), formatRate(s.DownRate), plural(len(s.Peers), "peer"))
+	text := fmt.Sprintf("of %s  %s  ", formatBytes(s.Bytes), formatRate(s.DownRate))
 	switch {
 	case s.Complete:
-		return text + "  complete"
+		return text + "complete"
 	case len(s.Peers) == 0:
-		return text + "  " + s.State
+		return text + s.State
 	}
-	if l := left(s); l != "" {
-		return text + "  " + l[2:]
-	}
-	return text
+	return text + plural(len(s.Peers), "peer") + strings.Replace(left(s), ", ", "  ", 1)
 }
