@@ -237,7 +237,10 @@ func (c *Cache) shutdown() error {
 	c.mu.Unlock()
 	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
 	defer cancel()
-	err := c.flush(ctx)
+	err := ctx.Err()
+	if c.cfg.Disk != nil {
+		err = c.drain(ctx) // whether to wait for the disk as well is for its Close
+	}
 	c.cancel()
 	c.wg.Wait()
 	if n := c.clear(); n > 0 {

@@ -54,7 +54,8 @@ type Store interface {
 	Flush(ctx context.Context) error
 	// Stats returns counters and gauges.
 	Stats() Stats
-	// Close flushes and releases everything. It is bounded in time and idempotent.
+	// Close keeps everything put so far and releases the rest. It is bounded in
+	// time, so only Flush promises that a power failure takes nothing; idempotent.
 	Close() error
 }
 

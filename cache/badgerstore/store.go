@@ -19,7 +19,7 @@ import (
 // closeTimeout bounds Close. What is not done by then (a slow disk that takes
 // the dirty pages) goes on in the background; nothing is lost unless the power
 // goes too.
-const closeTimeout = time.Second
+const closeTimeout = 500 * time.Millisecond
 
 // Options adjusts a Store. The zero value is fine.
 type Options struct {
@@ -185,7 +185,7 @@ func (s *Store) Close() error {
 	select {
 	case <-s.closed:
 	case <-time.After(closeTimeout):
-		s.log.Warn("badgerstore: disk is slow, closing goes on in the background", "dir", s.dir)
+		s.log.Debug("badgerstore: disk is slow, closing goes on in the background", "dir", s.dir)
 	}
 	return nil
 }
