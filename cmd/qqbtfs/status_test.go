@@ -23,7 +23,7 @@ func testStatus() mountStatus {
 			Name: "film\x1b.mkv", InfoHash: strings.Repeat("ab", 20), State: "waiting for piece 812: 3 peers have it, all choke us (1.2 s)",
 			Pieces: 1000, PiecesHave: 500, Bytes: 1 << 30, BytesHave: 1 << 29, DownRate: 2.5e6, UpRate: 1e3,
 			Downloaded: 1<<29 + 4096, Uploaded: 1 << 20, Wasted: 4096, HashFailures: 2, Banned: 1, KnownPeers: 40, Fill: true,
-			Waits: 2,
+			Waits:   2,
 			Waiting: []string{"piece 812: 3 peers have it, all choke us (1.2 s)", "piece 9: nobody has it (0.5 s)"},
 			Peers: []fetch.PeerStatus{
 				{Addr: "10.0.0.1:6881", Client: "aria2/1.36", Outgoing: true, Progress: 1, DownRate: 2.5e6, RTT: 51.4, Owes: 12},
