@@ -90,6 +90,7 @@ type mounting struct {
 
 	stop     chan struct{} // closed when a client asks for the end
 	stopOnce sync.Once
+	outside  time.Time // when somebody else unmounted it; zero: nobody did
 }
 
 func (m *mounting) main(ctx context.Context, sources []string, mountpoint string) error {
@@ -148,7 +149,10 @@ func (m *mounting) run(ctx context.Context, sources []string) (err error) {
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, m.down()) }()
+	defer func() {
+		err = errors.Join(err, m.down())
+		m.linger(ctx)
+	}()
 	if err := m.up(torrents); err != nil {
 		return err
 	}
@@ -288,6 +292,23 @@ func (m *mounting) wait(ctx context.Context) {
 	case <-m.stop:
 	case <-m.fs.Done():
 		m.a.log.Info("unmounted from outside", "at", m.place.mountpoint)
+		m.outside = time.Now()
+	}
+}
+
+// lingerFor is how long a mount in the foreground outlives its unmount from
+// outside.
+const lingerFor = 400 * time.Millisecond
+
+// linger waits for the signal that supervisors send behind their fusermount3 -u:
+// they would find no process to send it to. Everything else is done by then.
+func (m *mounting) linger(ctx context.Context) {
+	if m.outside.IsZero() || m.a.parent != nil {
+		return
+	}
+	select {
+	case <-ctx.Done():
+	case <-time.After(time.Until(m.outside.Add(lingerFor))):
 	}
 }
 
