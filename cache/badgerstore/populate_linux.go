@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -51,4 +52,14 @@ func (m *mapping) find(name string) bool {
 		}
 	}
 	return false
+}
+
+// populateRead brings the pages of v, a part of a mapped file, in at once rather
+// than fault by fault.
+func populateRead(v []byte) {
+	page := uintptr(os.Getpagesize())
+	start := uintptr(unsafe.Pointer(unsafe.SliceData(v)))
+	end := start + uintptr(len(v))
+	start &^= page - 1
+	unix.Syscall(unix.SYS_MADVISE, start, end-start, unix.MADV_POPULATE_READ)
 }

@@ -6,3 +6,5 @@ package badgerstore
 type mapping struct{}
 
 func (*mapping) populate(string, int64, int64) {}
+
+func populateRead([]byte) {}

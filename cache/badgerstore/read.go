@@ -102,10 +102,17 @@ func readSlab(txn *badger.Txn, key []byte, size int, sum uint32, dst []byte, beg
 		if len(v) != size {
 			return fmt.Errorf("slab of %d bytes, not %d", len(v), size)
 		}
+		populateRead(v)
+		if len(dst) == size {
+			copy(dst, v)
+			v = dst // the copy is in the processor's cache
+		}
 		if slabSum(v) != sum {
 			return errors.New("slab with a wrong checksum")
 		}
-		copy(dst, v[begin:])
+		if len(dst) < size {
+			copy(dst, v[begin:])
+		}
 		return nil
 	})
 }
