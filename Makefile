@@ -6,6 +6,9 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 # The whole suite, real clients included, has to fit in this.
 TIMEOUT ?= 14m
 FUZZTIME ?= 20s
+# Linters are pinned, so that they find tomorrow what they find today.
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+GOVULNCHECK := v1.9.0
 
 .PHONY: help build demo test unit race e2e bench fuzz soak lint darwin deps deps-test deps-bench clean
 
@@ -35,9 +38,11 @@ bench: deps-bench build ## measure against btfs and aria2 where they are install
 fuzz: ## run every fuzz target for FUZZTIME (20s)
 	@.ci/fuzz $(FUZZTIME)
 
-lint: darwin ## gofmt, vet, and that the other platform compiles
+lint: darwin ## gofmt, vet, staticcheck, govulncheck, and that the other platform compiles
 	@test -z "$$(gofmt -l .)" || { gofmt -l .; echo 'gofmt would change these files'; exit 1; }
 	$(GO) vet ./...
+	$(GO) run $(STATICCHECK) ./...
+	@GO="$(GO)" .ci/vulncheck $(GOVULNCHECK)
 
 darwin:
 	GOOS=darwin $(GO) build -o /dev/null ./cmd/qqbtfs

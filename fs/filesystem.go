@@ -55,16 +55,16 @@ func (f *filesystem) String() string { return subtype }
 
 // attr fills a with a node's attributes and reports whether they can change.
 func (f *filesystem) attr(n *node, a *fuse.Attr) (volatile bool) {
-	local := n.size
+	var local int64
 	switch {
 	case n.isDir():
-		a.Size, local = blockSize, 0
+		a.Size = blockSize
 	case n.isFile():
 		a.Size = uint64(n.size)
 		local = min(max(n.src.t.LocalBytes(n.file), 0), n.size)
 		volatile = local < n.size
 	default:
-		a.Size, local = uint64(n.size), 0
+		a.Size = uint64(n.size)
 	}
 	a.Ino, a.Mode, a.Nlink = n.id, n.mode, n.nlink
 	a.Blocks = uint64(local+statBlock-1) / statBlock

@@ -113,9 +113,9 @@ func sweepTables(dir string, log *slog.Logger) error {
 func appendDeletions(f io.WriterAt, off int64, tables []uint64) error {
 	var set []byte
 	for _, id := range tables {
-		change := binary.AppendUvarint([]byte{1<<3 | 0}, id)            // id = 1
-		change = append(change, 2<<3|0, byte(pb.ManifestChange_DELETE)) // op = 2
-		set = append(set, 1<<3|2, byte(len(change)))                    // changes = 1
+		change := binary.AppendUvarint([]byte{1 << 3}, id)            // id = 1, a varint
+		change = append(change, 2<<3, byte(pb.ManifestChange_DELETE)) // op = 2, a varint
+		set = append(set, 1<<3|2, byte(len(change)))                  // changes = 1, bytes
 		set = append(set, change...)
 	}
 	rec := binary.BigEndian.AppendUint32(nil, uint32(len(set)))

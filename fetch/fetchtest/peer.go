@@ -34,11 +34,6 @@ type Behavior struct {
 // for.
 func (b Behavior) Honest() bool { return b.Poison == 0 }
 
-// reliable reports whether everything can be had of the peer in the end.
-func (b Behavior) reliable() bool {
-	return b.Honest() && b.Lacks == 0 && !b.Mute && !b.Lies && b.Stalls == 0 && b.Rejects == 0 && !b.Echoes
-}
-
 // peer is a simulated peer.
 type peer struct {
 	h    *host

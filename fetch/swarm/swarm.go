@@ -319,6 +319,7 @@ func (s *Swarm) blockReceived(ev BlockReceived) {
 	p.used = s.now
 	s.withdraw(r.Cancel)
 	if r.Second {
+		//lint:ignore S1016 an event and a command only happen to have the same fields
 		s.do(Adopt{ev.Peer, ev.Req})
 	}
 	if r.Done {

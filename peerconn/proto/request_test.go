@@ -146,7 +146,8 @@ func TestCancelWithFast(t *testing.T) {
 	dst := p.request(a)
 	p.request(b)
 	p.sent()
-	if !p.Cancel(a) || !p.Cancel(a) || !p.Cancel(b) || p.Cancel(block(1, 0)) {
+	first, again := p.Cancel(a), p.Cancel(a)
+	if !first || !again || !p.Cancel(b) || p.Cancel(block(1, 0)) {
 		t.Error("Cancel does not tell what is in flight")
 	}
 	p.wantSent("cancel 0:0+16384", "cancel 0:16384+16384")

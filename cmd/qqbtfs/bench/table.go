@@ -44,16 +44,6 @@ func (t *table) set(scenario, label, column, text string) {
 	t.rows = append(t.rows, tableRow{scenario, label, map[string]string{column: text}})
 }
 
-// get returns a figure, "" if there is none.
-func (t *table) get(scenario, label, column string) string {
-	for _, r := range t.rows {
-		if r.scenario == scenario && r.label == label {
-			return r.cells[column]
-		}
-	}
-	return ""
-}
-
 // text prints the table, aligned: what is measured on the left, figures on the right.
 func (t *table) text() string {
 	lines := [][]string{append([]string{"", ""}, t.columns...)}

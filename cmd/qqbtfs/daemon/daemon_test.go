@@ -57,7 +57,7 @@ func getsid() int {
 }
 
 // spawn runs the test binary in the role r and returns also what it wrote.
-func spawn(t *testing.T, ctx context.Context, r string) (Report, int, error, func() string) {
+func spawn(t *testing.T, ctx context.Context, r string) (Report, int, func() string, error) {
 	t.Helper()
 	t.Setenv(role, r)
 	log, err := OpenLog(filepath.Join(t.TempDir(), "log"))
@@ -66,17 +66,17 @@ func spawn(t *testing.T, ctx context.Context, r string) (Report, int, error, fun
 	}
 	t.Cleanup(func() { log.Close() })
 	rep, pid, err := Spawn(ctx, []string{"qqbtfs", "mount", "x y"}, log)
-	return rep, pid, err, func() string {
+	return rep, pid, func() string {
 		b, err := os.ReadFile(log.Name())
 		if err != nil {
 			t.Fatal(err)
 		}
 		return string(b)
-	}
+	}, err
 }
 
 func TestReady(t *testing.T) {
-	rep, pid, err, log := spawn(t, t.Context(), "ready")
+	rep, pid, log, err := spawn(t, t.Context(), "ready")
 	if err != nil || rep.Error != "" || pid == 0 || pid == os.Getpid() {
 		t.Fatalf("Spawn = %+v, %d, %v", rep, pid, err)
 	}
@@ -86,14 +86,14 @@ func TestReady(t *testing.T) {
 }
 
 func TestFailIsHandedOver(t *testing.T) {
-	rep, _, err, _ := spawn(t, t.Context(), "fail")
+	rep, _, _, err := spawn(t, t.Context(), "fail")
 	if err != nil || rep.Error != "no fuse here" || rep.Code != 4 {
 		t.Fatalf("Spawn = %+v, %v", rep, err)
 	}
 }
 
 func TestChildDies(t *testing.T) {
-	_, _, err, log := spawn(t, t.Context(), "panic")
+	_, _, log, err := spawn(t, t.Context(), "panic")
 	if !errors.Is(err, ErrDied) || !strings.Contains(err.Error(), "exit status 2") {
 		t.Errorf("error = %v, want ErrDied with exit status 2", err)
 	}
@@ -105,7 +105,7 @@ func TestChildDies(t *testing.T) {
 func TestParentGivesUp(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	_, _, err, _ := spawn(t, ctx, "hang")
+	_, _, _, err := spawn(t, ctx, "hang")
 	if !errors.Is(err, context.Canceled) {
 		t.Errorf("error = %v, want %v", err, context.Canceled)
 	}
