@@ -15,8 +15,12 @@ import (
 // our extended attributes.
 const subtype = "qqbtfs"
 
-// maxRequest is the largest read in bytes that the kernel sends (256 pages).
-const maxRequest = 1 << 20
+// maxRequest is the largest read in bytes that the kernel sends (64 pages). The
+// kernel gives a program nothing of a request before all of it is here: with
+// requests of 1 MiB a player on a swarm of 1.5 MB/s waited 2.5 s for two seconds
+// of film after a jump, 1.8 s with these. What large requests save is little
+// beside what fetching costs.
+const maxRequest = 256 << 10
 
 // Options say how to mount. Zero means the default, except for UID and GID.
 type Options struct {
@@ -83,8 +87,8 @@ func (o Options) fuse() *fuse.MountOptions {
 			o.Logger.Error("panic in a file system request", "panic", v, "stack", string(debug.Stack()))
 			return fuse.EIO
 		},
-		// A spliced reply of 1 MiB and its header exceed the size of a pipe: go-fuse
-		// would complain about each and then copy it anyway.
+		// A spliced reply and its header can exceed the size of a pipe: go-fuse would
+		// complain about each and then copy it anyway.
 		DisableSplice:            true,
 		EnableSymlinkCaching:     true,
 		ExplicitDataCacheControl: true,
