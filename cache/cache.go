@@ -36,7 +36,8 @@ type Config struct {
 	Pool *Pool
 
 	// Quota limits the bytes of the pieces on disk; zero means no limit. Pieces
-	// are evicted in the order in which they were written.
+	// are evicted in the order in which they were written, as a Disk that is
+	// WriteOrdered tells it of those of an earlier run.
 	Quota int64
 	// Pinned reports whether a reader needs the piece now, so that the quota
 	// must not evict it; nil means that none is.
@@ -95,6 +96,7 @@ type Cache struct {
 	failures int       // failed writes so far
 	retryAt  time.Time // when to try again while failing
 	force    bool      // try now
+	trim     bool      // an earlier run left more than the quota
 	written  []writeMark
 
 	// Reading ahead.
@@ -155,11 +157,28 @@ func New(cfg Config) *Cache {
 		c.recent[i] = -2
 	}
 	if cfg.Disk != nil {
-		for i := range cfg.Disk.Pieces() {
-			c.setOnDisk(i, false)
-		}
+		c.adopt(cfg.Disk)
 	}
 	return c
+}
+
+// WriteOrdered is what a disk tier may implement besides: the pieces that it has,
+// the one that was put first in front.
+type WriteOrdered interface{ WriteOrder() []int }
+
+// adopt takes in what an earlier run left, and begins to trim it to the quota.
+func (c *Cache) adopt(disk Store) {
+	pieces := disk.Pieces()
+	if o, ok := disk.(WriteOrdered); ok {
+		pieces = slices.Values(o.WriteOrder())
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for i := range pieces {
+		c.setOnDisk(i, false)
+	}
+	c.trim = c.cfg.Quota > 0 && c.onDisk > c.cfg.Quota
+	c.startWriter()
 }
 
 // Has implements Store.
@@ -212,12 +231,16 @@ func (c *Cache) Stats() Stats {
 	c.mu.Unlock()
 	if c.cfg.Disk != nil {
 		disk := c.cfg.Disk.Stats()
-		s.DiskBytes = disk.DiskBytes
+		s.DiskBytes, s.DiskLimit = disk.DiskBytes, disk.DiskLimit
 		if disk.State != "" {
 			s.State = disk.State
 		}
 	}
 	switch {
+	case errors.Is(failing, ErrReadOnly):
+		s.State = "directory not writable: RAM only"
+	case errors.Is(failing, ErrQuota):
+		s.State = "cache limit reached: RAM only"
 	case errors.Is(failing, ErrNoSpace):
 		s.State = "disk full: RAM only"
 	case failing != nil:

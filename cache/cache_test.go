@@ -569,3 +569,36 @@ func TestReadAtDoesNotAllocate(t *testing.T) {
 		t.Errorf("%v allocations per hot read", n)
 	}
 }
+
+// A cache of an earlier run that is larger than the quota shrinks at once, what was
+// written first going first.
+func TestTrim(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tor := cachetest.NewTorrent(10, pieceLen, pieceLen)
+		mem := memstore.New(tor.Geometry())
+		for _, i := range []int{4, 1, 8, 2, 6} {
+			if err := mem.Put(t.Context(), tor.Piece(t, nil, i)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		c := cache.New(cache.Config{
+			Geometry: tor.Geometry(), Disk: ordered{mem, []int{4, 1, 8, 2, 6}}, Quota: 3 * pieceLen,
+			Pinned: func(i int) bool { return i == 4 },
+		})
+		synctest.Wait()
+		if got := slices.Collect(mem.Pieces()); !slices.Equal(got, []int{2, 4, 6}) {
+			t.Errorf("on disk: %v", got)
+		}
+		if err := c.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// ordered is a disk that knows in which order it was written.
+type ordered struct {
+	cache.Store
+	order []int
+}
+
+func (o ordered) WriteOrder() []int { return o.order }

@@ -23,7 +23,7 @@ func (c *Cache) evict(n int64) error {
 		case state == fits:
 			return nil
 		case state == nothing:
-			return fmt.Errorf("cache: quota of %d bytes is in use: %w", c.cfg.Quota, ErrNoSpace)
+			return fmt.Errorf("cache: quota of %d bytes is in use by pieces that readers need: %w", c.cfg.Quota, ErrQuota)
 		case c.cfg.Pinned(m.index):
 			kept = append(kept, m)
 		default:

@@ -13,6 +13,7 @@ package cache
 import (
 	"context"
 	"errors"
+	"fmt"
 	"iter"
 )
 
@@ -23,6 +24,11 @@ var (
 	// ErrNoSpace is returned by Put when the disk guard or the quota forbids
 	// writing. The store stays usable for reads.
 	ErrNoSpace = errors.New("cache: no space left for this torrent")
+	// ErrQuota is the ErrNoSpace of a store that may take no more disk, while the
+	// disk itself has space.
+	ErrQuota = fmt.Errorf("%w: the cache is at its limit", ErrNoSpace)
+	// ErrReadOnly is returned by Put of a store that can't be written.
+	ErrReadOnly = errors.New("cache: store is read-only")
 	// ErrEvicted is what OnLost reports for a piece that made room for newer ones.
 	ErrEvicted = errors.New("cache: piece was evicted to make room")
 	// ErrClosed is returned by every operation after Close.
@@ -61,13 +67,14 @@ type Store interface {
 
 // Stats is a store's account of itself. Sizes are in bytes.
 type Stats struct {
-	Pieces    int    `json:"pieces"`     // pieces had, in any tier
-	Bytes     int64  `json:"bytes"`      // their bytes
-	RAMBytes  int64  `json:"ram_bytes"`  // held in the RAM tier
-	DiskBytes int64  `json:"disk_bytes"` // taken on disk, garbage included
-	RAMHits   int64  `json:"ram_hits"`   // reads answered by the RAM tier
-	DiskHits  int64  `json:"disk_hits"`  // reads answered by the disk tier
-	Damaged   int64  `json:"damaged"`    // pieces found damaged on disk, deleted
-	WriteErrs int64  `json:"write_errs"` // failed batches
-	State     string `json:"state"`      // "ok", or in words what is wrong: "disk full: RAM only"
+	Pieces    int    `json:"pieces"`               // pieces had, in any tier
+	Bytes     int64  `json:"bytes"`                // their bytes
+	RAMBytes  int64  `json:"ram_bytes"`            // held in the RAM tier
+	DiskBytes int64  `json:"disk_bytes"`           // taken on disk, garbage included
+	DiskLimit int64  `json:"disk_limit,omitempty"` // what may be taken; 0: no limit
+	RAMHits   int64  `json:"ram_hits"`             // reads answered by the RAM tier
+	DiskHits  int64  `json:"disk_hits"`            // reads answered by the disk tier
+	Damaged   int64  `json:"damaged"`              // pieces found damaged on disk, deleted
+	WriteErrs int64  `json:"write_errs"`           // failed batches
+	State     string `json:"state"`                // "ok", or in words what is wrong: "disk full: RAM only"
 }

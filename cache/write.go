@@ -155,7 +155,7 @@ func (c *Cache) drain(ctx context.Context) error {
 // startWriter makes sure that the writer sees new work. c.mu is held.
 func (c *Cache) startWriter() {
 	switch {
-	case c.dirty.Len() == 0 && len(c.deletes) == 0:
+	case c.dirty.Len() == 0 && len(c.deletes) == 0 && !c.trim:
 	case c.writing:
 		select {
 		case c.wake <- struct{}{}:
@@ -173,7 +173,9 @@ func (c *Cache) write() {
 		c.mu.Lock()
 		dels := c.deletes
 		c.deletes = nil
-		if len(dels) == 0 && (c.dirty.Len() == 0 || c.ctx.Err() != nil) {
+		trim := c.trim && len(dels) == 0
+		c.trim = c.trim && !trim
+		if len(dels) == 0 && !trim && (c.dirty.Len() == 0 || c.ctx.Err() != nil) {
 			c.writing = false
 			c.mu.Unlock()
 			return
@@ -186,6 +188,8 @@ func (c *Cache) write() {
 		switch {
 		case len(dels) > 0:
 			c.deleteAll(dels)
+		case trim:
+			_ = c.evict(0) // what readers need stays until they have read it
 		case idle > 0:
 			c.sleep(idle)
 		default:
@@ -252,7 +256,7 @@ func (c *Cache) writeBatch() {
 func (c *Cache) takeBatch() (batch []*resident, size int64) {
 	limit := int64(batchBytes)
 	if c.cfg.Quota > 0 {
-		limit = min(limit, c.cfg.Quota)
+		limit = min(limit, c.cfg.Quota/8) // in small steps: what is evicted for it is gone
 	}
 	for e := c.dirty.Front(); e != nil; e = e.Next() {
 		r := e.Value.(*resident)
@@ -276,7 +280,7 @@ func (c *Cache) settle(err error, progress bool) {
 		c.failing = nil
 		c.cfg.Logger.Info("cache: the disk takes pieces again")
 	case err != nil:
-		if c.failing == nil {
+		if c.failing == nil && !errors.Is(err, ErrReadOnly) {
 			c.cfg.Logger.Warn("cache: cannot write to disk, going on from RAM", "err", err)
 		}
 		c.failing = err

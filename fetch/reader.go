@@ -10,6 +10,7 @@ import (
 
 	"github.com/qqbtfs/qqbtfs/cache"
 	"github.com/qqbtfs/qqbtfs/fetch/layout"
+	"github.com/qqbtfs/qqbtfs/fetch/picker"
 	"github.com/qqbtfs/qqbtfs/fetch/readahead"
 )
 
@@ -24,19 +25,32 @@ type Reader struct {
 	window      readahead.Window
 	first, last int // pieces of the window; empty when last < first
 	next        int // last of the pieces to fill first; none when next < first
+	recent      int // first of the pieces that reads under way may still copy from
+
+	tail picker.Range // the file's last pieces, fixed
 }
 
 // ahead is how many bytes behind the last read a fill turns to first, whether
 // the handle has earned a window or not: the fill needs them anyway.
 const ahead = 4 << 20
 
+// tail is how many bytes at the end of an open file a fill turns to next: many
+// containers have their index there, and a player reads it before all else.
+const tail = 256 << 10
+
+// copying is how many bytes before its window a reader may still copy: a few
+// requests of the kernel, the largest of which are 1 MiB.
+const copying = 2 << 20
+
 // NewReader returns a reader of a file, by its index in the metainfo. Close it.
 func (t *Torrent) NewReader(file int) *Reader {
 	r := &Reader{t: t, file: file, size: t.lay.Files[file].Length, last: -1, next: -1}
 	r.window.Max = t.s.cfg.ReadAhead
+	r.tail.First, r.tail.Last = r.pieces(max(r.size-tail, 0), r.size)
 	t.waits.mu.Lock()
 	defer t.waits.mu.Unlock()
 	t.waits.readers[r] = struct{}{}
+	t.waits.dirty = true
 	return r
 }
 
@@ -45,7 +59,7 @@ func (r *Reader) Close() error {
 	w := &r.t.waits
 	w.mu.Lock()
 	delete(w.readers, r)
-	w.dirty = w.dirty || r.first <= r.next
+	w.dirty = true
 	w.mu.Unlock()
 	r.t.in.ring()
 	return nil
@@ -81,6 +95,7 @@ func (r *Reader) note(off, n int64) {
 	r.window.Read(off, n)
 	from, to := r.window.Wanted()
 	first, last := r.pieces(from, to)
+	r.recent, _ = r.pieces(max(from-copying, 0), from)
 	_, next := r.pieces(from, max(to, from+ahead))
 	if first != r.first || last != r.last || next != r.next {
 		r.first, r.last, r.next = first, last, next

@@ -2,6 +2,7 @@ package fetch
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
@@ -32,6 +33,9 @@ type TorrentConfig struct {
 	Fill bool
 	// Peers are connected to directly.
 	Peers []netip.AddrPort
+	// Window bounds what is read ahead for all readers together, in bytes, so that a
+	// small Store keeps it until it is read; zero means no bound but the readers' own.
+	Window int64
 	// Quiet announces to no tracker.
 	Quiet bool
 }
@@ -94,6 +98,9 @@ func (s *Session) Add(cfg TorrentConfig) (*Torrent, error) {
 		scratch:  map[scratchKey][]byte{},
 	}
 	t.waits.init()
+	if cfg.Window > 0 {
+		t.waits.most = max(1, int(cfg.Window/m.Info.PieceLength))
+	}
 	if t.pool == nil {
 		t.pool = NewPool(t.lay)
 	}
@@ -186,9 +193,17 @@ func (t *Torrent) AddPeers(addrs []netip.AddrPort, source string) {
 
 // Lost tells that a piece is gone from the store: its Config.OnLost.
 func (t *Torrent) Lost(index int, err error) {
-	t.log.Warn("piece lost from the cache, fetching it again", "piece", index, "err", err)
+	if errors.Is(err, cache.ErrEvicted) {
+		t.log.Debug("piece evicted", "piece", index)
+	} else {
+		t.log.Warn("piece lost from the cache, fetching it again", "piece", index, "err", err)
+	}
 	t.in.post(swarm.PieceLost{Piece: index})
 }
+
+// Pinned reports whether a reader needs a piece now: it waits for it, or has it in
+// its window.
+func (t *Torrent) Pinned(index int) bool { return t.waits.needs(index) }
 
 // LocalBytes returns how many bytes of a file are here.
 func (t *Torrent) LocalBytes(file int) int64 {

@@ -2,6 +2,7 @@ package fetch
 
 import (
 	"maps"
+	"math"
 	"slices"
 	"sync"
 	"time"
@@ -31,6 +32,7 @@ type waits struct {
 	ended   map[int]time.Time // pieces whose readers left without them
 	failed  map[int]time.Time // pieces that timed out
 	readers map[*Reader]struct{}
+	most    int // pieces in all windows together; 0: no limit
 }
 
 // wait is the readers that wait for one piece.
@@ -142,9 +144,10 @@ func (w *waits) demand(now time.Time, fill bool) (picker.Demand, bool) {
 	d.Urgent = slices.SortedFunc(maps.Keys(w.pieces), func(a, b int) int {
 		return int(w.pieces[a].seq) - int(w.pieces[b].seq)
 	})
+	share := w.share()
 	for r := range w.readers {
-		if r.first <= r.last {
-			d.Readahead = append(d.Readahead, picker.Range{First: r.first, Last: r.last})
+		if last := min(r.last, r.first+share-1); r.first <= last {
+			d.Readahead = append(d.Readahead, picker.Range{First: r.first, Last: last})
 		}
 		if r.first <= r.next {
 			d.Next = append(d.Next, picker.Range{First: r.first, Last: r.next})
@@ -153,10 +156,42 @@ func (w *waits) demand(now time.Time, fill bool) (picker.Demand, bool) {
 	byFirst := func(a, b picker.Range) int { return a.First - b.First }
 	slices.SortFunc(d.Readahead, byFirst)
 	slices.SortFunc(d.Next, byFirst)
+	d.Next = append(d.Next, w.tails(byFirst)...)
 	for _, i := range slices.Sorted(maps.Keys(w.ended)) {
 		d.Readahead = append(d.Readahead, picker.Range{First: i, Last: i})
 	}
 	return d, true
+}
+
+// share is how many pieces one reader's window may have. w.mu is held.
+func (w *waits) share() int {
+	if w.most == 0 {
+		return math.MaxInt32
+	}
+	n := 0
+	for r := range w.readers {
+		if r.first <= r.last {
+			n++
+		}
+	}
+	return w.most / max(n, 1)
+}
+
+// needs reports whether a reader needs piece i now: it waits for it, copies from
+// it, or has it in its window.
+func (w *waits) needs(i int) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.pieces[i] != nil {
+		return true
+	}
+	share := w.share()
+	for r := range w.readers {
+		if r.recent <= i && i <= min(r.last, r.first+share-1) && r.first <= r.last {
+			return true
+		}
+	}
+	return false
 }
 
 // count returns how many pieces readers wait for.
@@ -164,6 +199,18 @@ func (w *waits) count() int {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return len(w.pieces)
+}
+
+// tails returns the last pieces of the open files.
+func (w *waits) tails(order func(a, b picker.Range) int) []picker.Range {
+	var list []picker.Range
+	for r := range w.readers {
+		if r.tail.First <= r.tail.Last {
+			list = append(list, r.tail)
+		}
+	}
+	slices.SortFunc(list, order)
+	return slices.Compact(list)
 }
 
 // waiting returns the pieces that readers wait for, longest first, with since when.

@@ -14,6 +14,7 @@ import (
 // that into an error. Its users take turns.
 type ahead struct {
 	vlog, wal tail
+	full      int64    // where Badger begins another value-log file
 	pos       int64    // where Badger appends to the value log; 0: unknown
 	unsynced  []string // full value-log files that nobody has synced, see seal
 	broken    error    // why there must be no writes any more
@@ -21,10 +22,11 @@ type ahead struct {
 
 // newAhead starts behind the newest files in dir, the directory of a database
 // that has just been opened.
-func newAhead(dir string) *ahead {
+func newAhead(dir string, z sizes) *ahead {
 	a := &ahead{
-		vlog: tail{dir: dir, pattern: "%06d.vlog", step: 4 << 20, limit: valueLogSize + commitSize + 2<<20},
-		wal:  tail{dir: dir, pattern: "%05d.mem", step: 1 << 20, limit: memTableSize + 4<<20},
+		full: z.valueLog,
+		vlog: tail{dir: dir, pattern: "%06d.vlog", step: z.step, limit: z.valueLog + z.commit + 2<<20},
+		wal:  tail{dir: dir, pattern: "%05d.mem", step: z.walStep, limit: memTableSize + 4<<20},
 	}
 	for _, t := range []*tail{&a.vlog, &a.wal} {
 		t.seek()

@@ -15,9 +15,9 @@ import (
 // a danger (see ahead), and the last value-log file is read whole at Open.
 const (
 	memTableSize   = 8 << 20
-	valueLogSize   = 64 << 20
-	valueThreshold = 4 << 10 // shorter values live in the LSM tree: the records
-	commitSize     = 8 << 20 // of slabs in one transaction
+	valueLogSize   = 64 << 20 // less under a quota, see sizes
+	valueThreshold = 4 << 10  // shorter values live in the LSM tree: the records
+	commitSize     = 8 << 20  // of slabs in one transaction, less under a quota
 )
 
 // latest is the timestamp to read at: the newest version of everything. The
@@ -26,7 +26,7 @@ const (
 const latest = math.MaxUint64
 
 // openBadger opens the database in dir. A panic in Badger comes back as an error.
-func openBadger(dir string, readOnly bool, log *slog.Logger) (db *badger.DB, err error) {
+func openBadger(dir string, readOnly bool, valueLog int64, log *slog.Logger) (db *badger.DB, err error) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {
 		if r := recover(); r != nil {
@@ -42,13 +42,13 @@ func openBadger(dir string, readOnly bool, log *slog.Logger) (db *badger.DB, err
 		WithNumLevelZeroTablesStall(8).
 		WithNumCompactors(2).
 		WithNumGoroutines(1).
-		WithValueLogFileSize(valueLogSize).
+		WithValueLogFileSize(valueLog).
 		WithValueThreshold(valueThreshold).
 		WithCompression(options.None).
 		WithBlockCacheSize(0).
 		WithIndexCacheSize(0).
 		WithChecksumVerificationMode(options.OnBlockRead).
-		WithVerifyValueChecksum(true).
+		WithVerifyValueChecksum(false).
 		WithSyncWrites(false).
 		WithDetectConflicts(false).
 		WithMetricsEnabled(false).

@@ -16,9 +16,10 @@ const (
 	// slack is what Badger may write behind our back at any moment, in bytes: a
 	// memtable on its way to a table, a compaction, the first pages of new files.
 	slack = 24 << 20
-	// flushSize is what it takes to flush the memtable, which Close must do.
-	flushSize = 10 << 20
-	// ballastSize is enough for that while the disk is full.
+	// maxFlush is what it takes to flush a full memtable.
+	maxFlush = 10 << 20
+	// ballastSize is enough for that while the disk is full; less under a quota,
+	// where memtables stay small.
 	ballastSize = 12 << 20
 
 	ballastName = "ballast"
@@ -28,6 +29,7 @@ const (
 type guard struct {
 	dir     string
 	minFree int64 // as in Options
+	size    int64 // of the ballast
 	statfs  func(dir string) (free, total int64, err error)
 }
 
@@ -59,7 +61,7 @@ func (g *guard) admit(need int64) error {
 		}
 		return fmt.Errorf("%w: %d MiB free on disk, %d MiB kept free", cache.ErrNoSpace, free>>20, (reserve+slack)>>20)
 	}
-	if free > reserve+slack+need+2*ballastSize {
+	if free > reserve+slack+need+2*g.size {
 		return g.hold()
 	}
 	return nil
@@ -78,17 +80,18 @@ func (g *guard) room(need int64) bool {
 
 func (g *guard) ballast() string { return filepath.Join(g.dir, ballastName) }
 
-// hold takes the ballast aboard unless it is there.
+// hold takes the ballast aboard unless it is there, and no more than that.
 func (g *guard) hold() error {
-	if _, err := os.Lstat(g.ballast()); err == nil {
+	if info, err := os.Lstat(g.ballast()); err == nil && statBlocks(info) <= g.size+1<<20 {
 		return nil
 	}
+	g.giveUp()
 	f, err := os.OpenFile(g.ballast(), os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return err
 	}
 	f.Close()
-	return allocate(g.ballast(), 0, ballastSize)
+	return allocate(g.ballast(), 0, g.size)
 }
 
 // giveUp throws the ballast overboard.

@@ -77,7 +77,7 @@ func TestGuard(t *testing.T) {
 		{-1, slack + 10, 10, true},
 		{-1, slack + 9, 10, false},
 	} {
-		g := guard{dir: t.TempDir(), minFree: c.minFree, statfs: func(string) (int64, int64, error) { return c.free, disk, nil }}
+		g := guard{size: ballastSize, dir: t.TempDir(), minFree: c.minFree, statfs: func(string) (int64, int64, error) { return c.free, disk, nil }}
 		if err := g.admit(c.need); (err == nil) != c.ok || err != nil && !isFull(err) {
 			t.Errorf("%+v: %v", c, err)
 		}

@@ -12,11 +12,11 @@ import (
 )
 
 const (
-	// reclaimAt is how many bytes must have been deleted for it to be worth
-	// rewriting files.
-	reclaimAt = valueLogSize / 2
-	// reclaimRatio is the part of a value-log file that must be garbage.
+	// reclaimRatio is the part of a value-log file that must be garbage for it to be
+	// rewritten.
 	reclaimRatio = 0.3
+	// lastRatio is the same when the quota is in use.
+	lastRatio = 0.05
 )
 
 // poke wakes the janitor.
@@ -61,10 +61,10 @@ func (s *Store) tidy() error {
 		return err
 	}
 	garbage := s.garbage.Load()
-	if garbage < reclaimAt && (garbage == 0 || *s.state.Load() == "ok") {
+	if garbage < s.sizes.reclaim && (garbage == 0 || *s.state.Load() == "ok") {
 		return nil
 	}
-	if err := s.reclaim(); err != nil {
+	if err := s.reclaim(reclaimRatio, s.alone); err != nil {
 		return err
 	}
 	s.garbage.Add(-garbage)
@@ -123,14 +123,14 @@ func (s *Store) syncFull() error {
 }
 
 // reclaim gives back the disk space of deleted pieces. Badger learns what is
-// garbage when tables are merged, so that is done first. The token is let go
-// after every step.
-func (s *Store) reclaim() error {
-	if err := s.alone(s.merge); err != nil {
+// garbage when tables are merged, so that is done first. Each step is done by do,
+// which has the token.
+func (s *Store) reclaim(ratio float64, do func(func() error) error) error {
+	if err := do(s.merge); err != nil {
 		return err
 	}
 	for {
-		err := s.alone(s.rewrite)
+		err := do(func() error { return s.rewrite(ratio) })
 		if errors.Is(err, badger.ErrNoRewrite) {
 			return nil
 		}
@@ -138,6 +138,28 @@ func (s *Store) reclaim() error {
 			return err
 		}
 	}
+}
+
+// reclaimNow makes room under the quota for a commit that would not fit. Its
+// caller holds the token.
+func (s *Store) reclaimNow(fits func() bool) error {
+	garbage := s.garbage.Load()
+	if garbage == 0 {
+		return nil
+	}
+	if err := s.bury(); err != nil {
+		return err
+	}
+	for _, ratio := range []float64{reclaimRatio, lastRatio} {
+		if err := s.reclaim(ratio, func(step func() error) error { return step() }); err != nil {
+			return err
+		}
+		if fits() {
+			break
+		}
+	}
+	s.garbage.Add(-garbage)
+	return nil
 }
 
 // merge flushes the memtable and merges all tables: a key is written and dropped,
@@ -163,9 +185,8 @@ func (s *Store) merge() error {
 }
 
 // rewrite frees the value-log file with the most garbage, moving what lives.
-func (s *Store) rewrite() error {
-	const most = valueLogSize * (100 - 30) / 100
-	if !s.guard.room(most + slack) {
+func (s *Store) rewrite(ratio float64) error {
+	if !s.guard.room(s.sizes.valueLog + slack) {
 		return cache.ErrNoSpace
 	}
 	if s.ahead.broken != nil {
@@ -173,5 +194,5 @@ func (s *Store) rewrite() error {
 	}
 	defer s.ahead.resync()
 	s.unsynced = true
-	return s.db.RunValueLogGC(reclaimRatio)
+	return s.db.RunValueLogGC(ratio)
 }

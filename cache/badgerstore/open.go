@@ -1,12 +1,14 @@
 package badgerstore
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime/debug"
+	"slices"
 
 	"github.com/dgraph-io/badger/v4"
 )
@@ -73,7 +75,7 @@ func (s *Store) tryWriting() error {
 	if err := errors.Join(sweep(data, s.log), makeDiscard(filepath.Join(data, "DISCARD"))); err != nil {
 		return err
 	}
-	db, err := openBadger(data, false, s.log)
+	db, err := openBadger(data, false, s.sizes.valueLog, s.log)
 	if err != nil {
 		return err
 	}
@@ -81,9 +83,13 @@ func (s *Store) tryWriting() error {
 		return errors.Join(err, db.Close())
 	}
 	s.db, s.writable = db, true
-	s.ahead = newAhead(data)
+	s.ahead = newAhead(data, s.sizes)
 	s.version = db.MaxVersion()
 	db.SetDiscardTs(s.version)
+	if s.quota > 0 { // what earlier runs left
+		_, live := s.have.size()
+		s.garbage.Store(max(0, diskBytes(data)-live))
+	}
 	s.setState("ok")
 	return nil
 }
@@ -111,7 +117,7 @@ func (s *Store) startReading() {
 		err = errors.New("logs of a crash are still to be replayed")
 	}
 	if err == nil {
-		s.db, err = openBadger(s.home.data, true, s.log)
+		s.db, err = openBadger(s.home.data, true, s.sizes.valueLog, s.log)
 	}
 	if err == nil {
 		err = s.load(s.db)
@@ -165,12 +171,38 @@ func (s *Store) load(db *badger.DB) (err error) {
 	opt.Prefix, opt.PrefetchValues = []byte{recordTag}, false
 	it := txn.NewIterator(opt)
 	defer it.Close()
+	s.order = nil
 	for it.Rewind(); it.Valid(); it.Next() {
 		if i, ok := parseRecordKey(it.Item().Key()); ok && i < s.geo.NumPieces {
 			s.have.add(i)
+			s.order = append(s.order, written{it.Item().Version(), i})
 		}
 	}
 	return nil
+}
+
+// written is a piece and the timestamp of the commit that put it.
+type written struct {
+	version uint64
+	piece   int
+}
+
+// WriteOrder implements cache.WriteOrdered: the pieces that were found by Open.
+func (s *Store) WriteOrder() []int {
+	slices.SortStableFunc(s.order, func(a, b written) int { return cmp.Compare(a.version, b.version) })
+	var list []int
+	for _, w := range s.order {
+		if s.have.has(w.piece) {
+			list = append(list, w.piece)
+		}
+	}
+	s.order = nil
+	return list
+}
+
+// flushSize is what it takes to flush the memtable, which Close must do, in bytes.
+func (s *Store) flushSize() int64 {
+	return min(maxFlush, 2*s.ahead.wal.used+512<<10)
 }
 
 // shutDown releases everything, in the background of Close.
@@ -183,7 +215,7 @@ func (s *Store) shutDown() {
 	}
 	s.use.close()
 	s.have.clear()
-	if s.writable && !s.guard.room(flushSize) {
+	if s.writable && !s.guard.room(s.flushSize()) {
 		// To close Badger now would kill the process. Its logs have everything,
 		// so it is left as by a crash, and locked until the process ends.
 		s.log.Warn("badgerstore: disk is full, the database is left open", "dir", s.dir)

@@ -37,11 +37,11 @@ func vlogEntryLen(key, value int) int64 {
 // whether Badger began another file.
 func (a *ahead) seal(name string, n int64) (unseal func(full bool)) {
 	end := a.pos + n
-	if a.pos == 0 || end <= valueLogSize || !endsAt(name, a.pos) || os.Truncate(name, end) != nil {
+	if a.pos == 0 || end <= a.full || !endsAt(name, a.pos) || os.Truncate(name, end) != nil {
 		return func(bool) {}
 	}
 	return func(full bool) {
-		length := int64(2 * valueLogSize) // as Badger made it
+		length := 2 * a.full // as Badger made it
 		if full {
 			length = (end+4095)/4096*4096 + sealPad
 		}

@@ -27,8 +27,10 @@ type Options struct {
 	// the file system, at most 1 GiB; negative means nothing beyond the few MiB
 	// that Badger itself needs.
 	MinFree int64
-	// Quota is how much disk the store may take, garbage included, in bytes.
-	// Zero or negative means no limit.
+	// Quota is how much disk the store may take, garbage included, in bytes: a hard
+	// limit. What is beyond Capacity of it is refused, sooner or later, with
+	// cache.ErrQuota. Zero or negative means no limit. A larger store of an earlier
+	// run shrinks as its pieces are deleted.
 	Quota int64
 	// Logger gets warnings, and Badger's log at level debug. nil means no log.
 	Logger *slog.Logger
@@ -41,6 +43,7 @@ type Store struct {
 	dir   string
 	geo   cache.Geometry
 	quota int64
+	sizes sizes
 	log   *slog.Logger
 	have  *pieceSet
 
@@ -62,6 +65,7 @@ type Store struct {
 	ahead    *ahead
 	version  uint64 // timestamp of the last commit
 	unsynced bool
+	order    []written // the pieces that load has found, until WriteOrder
 
 	state                        atomic.Pointer[string]
 	garbage                      atomic.Int64 // bytes deleted since the last reclaim
@@ -83,14 +87,14 @@ func Open(dir string, g cache.Geometry, opt Options) (*Store, error) {
 		opt.statfs = statfs
 	}
 	s := &Store{
-		dir: dir, geo: g, quota: opt.Quota, log: opt.Logger,
+		dir: dir, geo: g, quota: opt.Quota, sizes: sizesFor(opt.Quota), log: opt.Logger,
 		have:   newPieceSet(g.NumPieces, g.PieceSize),
 		kick:   make(chan struct{}, 1),
 		tidied: make(chan struct{}),
 		closed: make(chan struct{}),
 		token:  make(chan struct{}, 1),
 		use:    newGate(),
-		guard:  guard{dir: dir, minFree: opt.MinFree, statfs: opt.statfs},
+		guard:  guard{dir: dir, minFree: opt.MinFree, size: sizesFor(opt.Quota).ballast, statfs: opt.statfs},
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.setState("ok")
@@ -170,6 +174,7 @@ func (s *Store) Stats() cache.Stats {
 		Damaged:   s.damaged.Load(),
 		WriteErrs: s.writeErrs.Load(),
 		DiskBytes: diskBytes(s.dir),
+		DiskLimit: max(0, s.quota),
 		State:     *s.state.Load(),
 	}
 	st.Pieces, st.Bytes = s.have.size()

@@ -63,7 +63,7 @@ func (b *batch) add(p cache.Piece) error {
 	if !b.s.have.revive(i) {
 		return nil
 	}
-	if b.vlog > 0 && b.vlog+int64(len(data)) > commitSize {
+	if b.vlog > 0 && b.vlog+int64(len(data)) > b.s.sizes.commit {
 		if err := b.commit(); err != nil {
 			return err
 		}
@@ -107,7 +107,7 @@ func (b *batch) delete(key []byte) error {
 // change does one change of an entry, in a new transaction when it does not fit
 // into this one.
 func (b *batch) change(key, value int, do func() error) error {
-	if b.vlog >= commitSize {
+	if b.vlog >= b.s.sizes.commit {
 		if err := b.commit(); err != nil {
 			return err
 		}
@@ -207,10 +207,29 @@ func (s *Store) reserve(vlog, wal int64, must bool) error {
 		}
 	} else if err := s.guard.admit(need); err != nil {
 		return err
-	} else if s.quota > 0 && diskBytes(s.dir)+need+s.ahead.step() > s.quota {
-		return fmt.Errorf("%w: quota of %d MiB", cache.ErrNoSpace, s.quota>>20)
+	} else if err := s.admit(need); err != nil {
+		return err
 	}
 	return s.ahead.reserve(vlog, wal)
+}
+
+// admit returns cache.ErrQuota unless need bytes fit into the quota, after making
+// room for them if there is garbage.
+func (s *Store) admit(need int64) error {
+	if s.quota <= 0 {
+		return nil
+	}
+	fits := func() bool { return diskBytes(s.dir)+need+s.ahead.step() <= s.quota-s.sizes.spare }
+	if fits() {
+		return nil
+	}
+	if err := s.reclaimNow(fits); err != nil {
+		return err
+	}
+	if !fits() {
+		return fmt.Errorf("%w: %d MiB", cache.ErrQuota, s.quota>>20)
+	}
+	return nil
 }
 
 // noSpace turns err into an ErrNoSpace if it is about space, counts it, says so
@@ -226,6 +245,8 @@ func (s *Store) noSpace(err error) error {
 	}
 	if s.db == nil {
 		s.setState("disk full: RAM only")
+	} else if errors.Is(err, cache.ErrQuota) {
+		s.setState("cache limit reached: reading only")
 	} else {
 		s.setState("disk full: reading only")
 	}

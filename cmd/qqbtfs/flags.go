@@ -91,7 +91,9 @@ type cacheFlags struct {
 
 func (c *cacheFlags) register(fs *pflag.FlagSet) {
 	c.ram = 48 << 20
-	fs.Var(&c.limit, "cache-limit", "disk space that the cache of each torrent may take (0: no limit)")
+	fs.Var(&c.limit, "cache-size", "disk space that the cache of each torrent may take, garbage included (0: no limit)")
+	fs.Var(&c.limit, "cache-limit", "old name of --cache-size")
+	_ = fs.MarkHidden("cache-limit")
 	fs.Var(&c.minFree, "min-free", "disk space to leave free (0: 1 GiB, or 5 % of a small disk)")
 	fs.Var(&c.ram, "ram", "memory for hot pieces of each torrent")
 }

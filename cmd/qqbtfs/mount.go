@@ -196,7 +196,7 @@ func (m *mounting) up(torrents []*loaded) (err error) {
 	for i, l := range torrents {
 		g.Go(func() (err error) {
 			if m.place.noCache != nil {
-				stores[i] = joinOptions{flags: m.cache}
+				stores[i] = joinOptions{ram: "directory not writable", flags: m.cache}
 				return nil
 			}
 			stores[i], err = m.a.openCache(m.place.cacheDir, l, m.cache)
@@ -220,13 +220,12 @@ func (m *mounting) up(torrents []*loaded) (err error) {
 	return m.show()
 }
 
-// add joins a torrent's swarm. A torrent that does not fit into its cache is not
-// filled: that would throw away what was read.
+// add joins a torrent's swarm. One that does not fit into its cache is filled as far
+// as it does.
 func (m *mounting) add(l *loaded, opt joinOptions) error {
 	opt.fill = m.flags.fill.Value == "all"
 	if limit := int64(m.cache.limit); opt.fill && limit > 0 && l.meta.Info.Total > limit {
-		opt.fill = false
-		m.a.log.Warn("larger than --cache-limit, only what is read is fetched", "torrent", l.meta.Info.Name, "size", formatBytes(l.meta.Info.Total))
+		m.a.log.Info("larger than --cache-size, beyond that only what is read is fetched", "torrent", l.meta.Info.Name, "size", formatBytes(l.meta.Info.Total))
 	}
 	member, err := m.node.join(l, opt)
 	if err != nil {
@@ -342,6 +341,7 @@ type mountStatus struct {
 	Listen     []string       `json:"listen"`
 	CacheDir   string         `json:"cache_dir"`
 	LogFile    string         `json:"log_file,omitempty"`
+	Process    usage          `json:"process"`
 	Torrents   []fetch.Status `json:"torrents"`
 }
 
@@ -356,7 +356,7 @@ func (m *mounting) answer(op string) (any, error) {
 	case opStatus:
 		return mountStatus{
 			Mountpoint: m.place.mountpoint, PID: os.Getpid(), Version: programVersion(), Started: m.started,
-			Listen: m.node.addrs(), CacheDir: m.place.cacheDir, LogFile: m.place.logFile, Torrents: m.node.status(),
+			Listen: m.node.addrs(), CacheDir: m.place.cacheDir, LogFile: m.place.logFile, Process: processUsage(), Torrents: m.node.status(),
 		}, nil
 	case opStop:
 		m.stopOnce.Do(func() { close(m.stop) })

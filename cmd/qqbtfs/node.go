@@ -35,7 +35,7 @@ type member struct {
 	*loaded
 	t     *fetch.Torrent
 	store *cache.Cache
-	ram   bool   // nothing is kept on disk
+	ram   string // why nothing is kept on disk; "": it is
 	dir   string // of the cache on disk; "" for plain files
 	// lost, if not nil, is told of pieces that are gone from the store.
 	lost atomic.Pointer[func(index int)]
@@ -107,6 +107,7 @@ func listenError(err error) error {
 // joinOptions say how a torrent takes part.
 type joinOptions struct {
 	disk  cache.Store // becomes the member's; nil: only memory
+	ram   string      // why only memory, in words
 	dir   string
 	flags cacheFlags
 	fill  bool
@@ -114,7 +115,7 @@ type joinOptions struct {
 
 // join adds a torrent to the node.
 func (n *node) join(l *loaded, opt joinOptions) (*member, error) {
-	m := &member{loaded: l, dir: opt.dir, ram: opt.disk == nil}
+	m := &member{loaded: l, dir: opt.dir, ram: opt.ram}
 	pool := fetch.NewPool(fetch.Layout(l.meta))
 	var torrent atomic.Pointer[fetch.Torrent]
 	m.store = cache.New(cache.Config{
@@ -122,8 +123,12 @@ func (n *node) join(l *loaded, opt joinOptions) (*member, error) {
 		Disk:     opt.disk,
 		RAM:      int64(opt.flags.ram),
 		Pool:     pool,
-		Quota:    int64(opt.flags.limit),
+		Quota:    badgerstore.Capacity(int64(opt.flags.limit)),
 		Logger:   n.a.log.With("torrent", l.meta.Info.Name),
+		Pinned: func(index int) bool {
+			t := torrent.Load()
+			return t != nil && t.Pinned(index)
+		},
 		OnLost: func(index int, err error) {
 			if t := torrent.Load(); t != nil {
 				t.Lost(index, err)
@@ -134,13 +139,26 @@ func (n *node) join(l *loaded, opt joinOptions) (*member, error) {
 		},
 	})
 	var err error
-	m.t, err = n.sess.Add(fetch.TorrentConfig{Meta: l.meta, Store: m.store, Pool: pool, Fill: opt.fill, Peers: n.peers})
+	m.t, err = n.sess.Add(fetch.TorrentConfig{Meta: l.meta, Store: m.store, Pool: pool, Fill: opt.fill, Peers: n.peers, Window: window(opt)})
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("%s: %w", l.source, err), m.store.Close())
 	}
 	torrent.Store(m.t)
 	n.members = append(n.members, m)
 	return m, nil
+}
+
+// window is how much may be read ahead: half of a limited cache, so that it is
+// still there when it is read.
+func window(opt joinOptions) int64 {
+	switch limit := int64(opt.flags.limit); {
+	case opt.disk == nil:
+		return int64(opt.flags.ram) / 2
+	case limit > 0:
+		return badgerstore.Capacity(limit) / 2
+	default:
+		return 0
+	}
 }
 
 // close leaves the swarms and closes the stores.
@@ -160,8 +178,8 @@ func (n *node) status() []fetch.Status {
 	out := make([]fetch.Status, len(n.members))
 	for i, m := range n.members {
 		out[i] = m.t.Status()
-		if m.ram {
-			out[i].Cache.State = "directory not writable, RAM only"
+		if m.ram != "" {
+			out[i].Cache.State = m.ram + ": RAM only"
 		}
 	}
 	return out
@@ -180,11 +198,17 @@ func (n *node) addrs() []string {
 func (a *app) openCache(cacheDir string, l *loaded, flags cacheFlags) (joinOptions, error) {
 	dir := filepath.Join(cacheDir, cache.KeyOf(l.meta.InfoRaw).String())
 	opt := joinOptions{dir: dir, flags: flags}
+	if limit := int64(flags.limit); limit > 0 && badgerstore.Capacity(limit) < 4*l.meta.Info.PieceLength {
+		a.log.Warn("--cache-size is too small for pieces of that size, working from memory", "torrent", l.meta.Info.Name, "piece", formatBytes(l.meta.Info.PieceLength))
+		opt.ram = "--cache-size is too small"
+		return opt, nil
+	}
 	if err := describeCache(dir, l); err != nil {
 		return opt, failf(codeDisk, "cache directory: %w", err)
 	}
 	disk, err := badgerstore.Open(filepath.Join(dir, "pieces"), fetch.Geometry(l.meta), badgerstore.Options{
 		MinFree: int64(flags.minFree),
+		Quota:   int64(flags.limit),
 		Logger:  a.log.quiet(&a.common).With("torrent", l.meta.Info.Name),
 	})
 	if errors.Is(err, badgerstore.ErrLocked) {

@@ -133,6 +133,13 @@ func printStatus(w io.Writer, m mountStatus, now time.Time) error {
 	return nil
 }
 
+func atMost(limit int64) string {
+	if limit == 0 {
+		return ""
+	}
+	return " of at most " + formatBytes(limit)
+}
+
 func orNone(s string) string {
 	if s == "" {
 		return "nothing"
@@ -155,7 +162,7 @@ func printTorrent(w io.Writer, s fetch.Status, now time.Time) error {
 	row("down", "%s, %s in all, %s wasted", formatRate(s.DownRate), formatBytes(s.Downloaded), formatBytes(s.Wasted))
 	row("up", "%s, %s in all", formatRate(s.UpRate), formatBytes(s.Uploaded))
 	row("hash failures", "%d, %s banned", s.HashFailures, plural(s.Banned, "peer"))
-	row("cache", "%s: %s on disk, %s in memory", s.Cache.State, formatBytes(s.Cache.DiskBytes), formatBytes(s.Cache.RAMBytes))
+	row("cache", "%s: %s on disk%s, %s in memory", s.Cache.State, formatBytes(s.Cache.DiskBytes), atMost(s.Cache.DiskLimit), formatBytes(s.Cache.RAMBytes))
 	row("", "read %s from memory, %s from disk; %s damaged",
 		times(s.Cache.RAMHits), times(s.Cache.DiskHits), plural(int(s.Cache.Damaged), "piece"))
 	row("info-hash", "%s", s.InfoHash)

@@ -1,0 +1,84 @@
+package badgerstore
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"testing"
+
+	"github.com/qqbtfs/qqbtfs/cache"
+	"github.com/qqbtfs/qqbtfs/cache/cachetest"
+)
+
+// A cache that evicts in write order goes through a torrent of many times its
+// quota, and its files never take more than that.
+func TestQuotaIsHard(t *testing.T) {
+	for _, quota := range []int64{16 << 20, 40 << 20} {
+		tor := cachetest.NewTorrent(int(3*quota>>18), 256<<10, 256<<10)
+		dir := t.TempDir()
+		s := open(t, dir, tor.Geometry(), Options{Quota: quota, MinFree: -1})
+		keep := int(Capacity(quota) / (256 << 10))
+		if int64(keep)*(256<<10) < quota/2 {
+			t.Errorf("of a quota of %d MiB only %d pieces are usable", quota>>20, keep)
+		}
+		most := int64(0)
+		for i := range tor.NumPieces() {
+			if i >= keep {
+				must(t, s.Delete(i-keep))
+			}
+			mustPut(t, s, tor, i)
+			most = max(most, diskBytes(dir))
+		}
+		if most > quota {
+			t.Errorf("%d bytes on disk, the quota is %d", most, quota)
+		}
+		if got := checkHad(t, s, tor); got != keep {
+			t.Errorf("%d pieces right, want %d", got, keep)
+		}
+		s.Close()
+		<-s.closed
+		s = open(t, dir, tor.Geometry(), Options{Quota: quota, MinFree: -1})
+		want := all(tor.NumPieces())[tor.NumPieces()-keep:]
+		if got := s.WriteOrder(); !slices.Equal(got, want) {
+			t.Errorf("WriteOrder() after reopening = %v", got)
+		}
+		s.Close()
+	}
+}
+
+// Without anybody who deletes, the quota refuses; a store of an earlier run that is
+// larger shrinks to it.
+func TestQuotaRefuses(t *testing.T) {
+	const quota = 24 << 20
+	tor, dir := cachetest.NewTorrent(160, 256<<10, 256<<10), t.TempDir()
+	s := open(t, dir, tor.Geometry(), Options{Quota: quota, MinFree: -1})
+	n := 0
+	for err := error(nil); err == nil; n++ {
+		if err = put(t, s, tor, n); err != nil && !errors.Is(err, cache.ErrQuota) {
+			t.Fatal(err)
+		}
+	}
+	if got := checkHad(t, s, tor); got != n-1 || int64(got)<<18 < Capacity(quota) || diskBytes(dir) > quota {
+		t.Errorf("%d pieces right of %d, %d bytes on disk", got, n-1, diskBytes(dir))
+	}
+	s.Close()
+	<-s.closed
+
+	s = open(t, dir, tor.Geometry(), Options{MinFree: -1})
+	mustPut(t, s, tor, all(160)...)
+	s.Close()
+	<-s.closed
+	s = open(t, dir, tor.Geometry(), Options{Quota: quota, MinFree: -1})
+	for _, i := range s.WriteOrder()[:120] {
+		must(t, s.Delete(i))
+	}
+	mustPut(t, s, tor, 0)
+	must(t, s.Flush(context.Background()))
+	if n := diskBytes(dir); n > quota {
+		t.Errorf("%d bytes on disk after shrinking", n)
+	}
+	if got := checkHad(t, s, tor); got != 41 {
+		t.Errorf("%d pieces right, want 41", got)
+	}
+	s.Close()
+}

@@ -1,0 +1,47 @@
+package fetch
+
+import (
+	"testing"
+	"time"
+
+	"github.com/qqbtfs/qqbtfs/fetch/picker"
+)
+
+// What a reader waits for, copies from or has in its window is needed, and no more
+// than fits.
+func TestNeeds(t *testing.T) {
+	var w waits
+	w.init()
+	w.most = 8
+	idle := &Reader{first: 50, last: 49, next: -1}
+	one := &Reader{recent: 8, first: 10, last: 29, next: -1}
+	w.readers[idle], w.readers[one] = struct{}{}, struct{}{}
+	x := w.join(40)
+	check := func(want map[int]bool, windows ...picker.Range) {
+		t.Helper()
+		for i, need := range want {
+			if got := w.needs(i); got != need {
+				t.Errorf("needs(%d) = %t", i, got)
+			}
+		}
+		w.dirty = true
+		d, _ := w.demand(time.Now(), false)
+		if len(d.Readahead) < len(windows) {
+			t.Fatalf("windows %v, want %v", d.Readahead, windows)
+		}
+		for k, r := range windows {
+			if d.Readahead[k] != r {
+				t.Errorf("windows %v, want %v", d.Readahead, windows)
+			}
+		}
+	}
+	check(map[int]bool{7: false, 8: true, 10: true, 17: true, 18: false, 40: true, 50: false, 49: false},
+		picker.Range{First: 10, Last: 17})
+	two := &Reader{recent: 60, first: 60, last: 70, next: -1}
+	w.readers[two] = struct{}{}
+	check(map[int]bool{13: true, 14: false, 63: true, 64: false}, picker.Range{First: 10, Last: 13}, picker.Range{First: 60, Last: 63})
+	w.leave(40, x, true)
+	delete(w.readers, one)
+	w.most = 0
+	check(map[int]bool{40: false, 10: false, 70: true, 71: false}, picker.Range{First: 60, Last: 70})
+}
