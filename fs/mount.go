@@ -114,6 +114,8 @@ type FS struct {
 	server *fuse.Server
 	conn   *connection
 	done   chan struct{}
+	// detached is closed when the mount is no longer in the tree.
+	detached chan struct{}
 
 	addMu sync.Mutex // one Add at a time
 }
@@ -129,7 +131,7 @@ func Mount(dir string, ts []Torrent, opt Options) (*FS, error) {
 	if dir, err = prepare(dir, opt); err != nil {
 		return nil, err
 	}
-	f := &FS{dir: dir, opt: opt, done: make(chan struct{})}
+	f := &FS{dir: dir, opt: opt, done: make(chan struct{}), detached: make(chan struct{})}
 	f.raw = newFilesystem(t, uint32(opt.UID), uint32(opt.GID))
 	if f.conn, err = connect(dir, opt); err != nil {
 		return nil, fmt.Errorf("fs: mount %s: %w", dir, err)
@@ -146,7 +148,7 @@ func Mount(dir string, ts []Torrent, opt Options) (*FS, error) {
 // run serves until the file system is unmounted by anyone. The reads that wait then
 // end because their contexts do.
 func (f *FS) run() {
-	f.server.Serve()
+	f.watched(f.server.Serve)
 	f.raw.handles.closeAll()
 	f.conn.close()
 	close(f.done)
@@ -158,6 +160,10 @@ func (f *FS) Dir() string { return f.dir }
 // Done is closed when the file system is unmounted, by anyone, and every request and
 // handle has ended.
 func (f *FS) Done() <-chan struct{} { return f.done }
+
+// Detached is closed when somebody has taken the mount out of the tree although files
+// are open: "umount -l". What is open goes on working until Unmount.
+func (f *FS) Detached() <-chan struct{} { return f.detached }
 
 // Add shows one more torrent. Names that are taken stay as they are.
 func (f *FS) Add(t Torrent) error {

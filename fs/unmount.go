@@ -30,6 +30,12 @@ const (
 // A plain user's process may not end a connection unless /sys/fs/fuse/connections is
 // mounted. The error says so then; the end of the process does the rest.
 func (f *FS) Unmount(ctx context.Context) error {
+	select {
+	case <-f.done: // an abort leaves a dead mount in the tree
+		_, err := ClearStale(f.dir)
+		return err
+	default:
+	}
 	ctx, cancel := context.WithTimeout(ctx, unmountLimit)
 	defer cancel()
 	if f.mounted() && unmount(f.dir) == nil {

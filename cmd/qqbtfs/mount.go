@@ -291,6 +291,8 @@ func (m *mounting) wait(ctx context.Context) {
 	case <-m.stop:
 	case <-m.fs.Done():
 		m.a.log.Info("unmounted from outside", "at", m.place.mountpoint)
+	case <-m.fs.Detached():
+		m.a.log.Info("unmounted lazily from outside", "at", m.place.mountpoint)
 		m.outside = time.Now()
 	}
 }

@@ -18,8 +18,9 @@ import (
 	"github.com/qqbtfs/qqbtfs/peerconn/wire"
 )
 
-// closeTimeout bounds the last announces when a node closes.
-const closeTimeout = 3 * time.Second
+// closeTimeout bounds the last announces when a node closes. A mount has to be gone two
+// seconds after it was told to, whatever its trackers do.
+const closeTimeout = time.Second
 
 // node is this process's part in the swarms: a session and its torrents, each
 // with its store.
