@@ -63,6 +63,8 @@ func (f *filesystem) attr(n *node, a *fuse.Attr) (volatile bool) {
 		a.Size = uint64(n.size)
 		local = min(max(n.src.t.LocalBytes(n.file), 0), n.size)
 		volatile = local < n.size
+		// tar -S takes a file of no block for a hole, and stores zeros without reading.
+		local = max(local, min(n.size, 1))
 	default:
 		a.Size = uint64(n.size)
 	}

@@ -12,6 +12,7 @@ import (
 	"net/netip"
 	"net/url"
 	"os"
+	"path"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -20,6 +21,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/qqbtfs/qqbtfs/fetch/metainfo"
+	"github.com/qqbtfs/qqbtfs/fetch/tracker"
 )
 
 const (
@@ -170,14 +172,18 @@ func readBounded(r io.Reader) ([]byte, error) {
 	return b, nil
 }
 
-// shownURL is a URL without user, password and query, which may be secrets.
+// shownURL is a URL without user, password, query, and parts of its path that look like
+// passkeys. The name of a .torrent file stays.
 func shownURL(s string) string {
 	u, err := url.Parse(s)
 	if err != nil {
 		return "(invalid URL)"
 	}
-	u.User, u.RawQuery, u.Fragment = nil, "", ""
-	return u.String()
+	dir, name := path.Split(u.EscapedPath())
+	if !strings.HasSuffix(name, ".torrent") {
+		dir, name = dir+name, ""
+	}
+	return tracker.MaskURL(u.Scheme+"://"+u.Host+dir) + name
 }
 
 // fetchURL fetches a .torrent file over http or https.
