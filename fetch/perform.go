@@ -189,6 +189,9 @@ func (t *Torrent) hash(c swarm.Verify, buf *cache.Buffer) {
 	}
 	t.waits.arrived(c.Piece)
 	t.in.post(swarm.PieceVerified{Piece: c.Piece, Sums: sums})
+	if !t.store.Has(c.Piece) { // pushed out already, and Lost may have overtaken us
+		t.in.post(swarm.PieceLost{Piece: c.Piece})
+	}
 }
 
 var sumSeed = maphash.MakeSeed()

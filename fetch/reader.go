@@ -50,7 +50,7 @@ func (t *Torrent) NewReader(file int) *Reader {
 	t.waits.mu.Lock()
 	defer t.waits.mu.Unlock()
 	t.waits.readers[r] = struct{}{}
-	t.waits.dirty = true
+	t.waits.dirty, t.waits.used = true, true
 	return r
 }
 

@@ -31,6 +31,9 @@ type TorrentConfig struct {
 	// Fill completes the torrent in the background, while the Store has room for
 	// it: see Roomy.
 	Fill bool
+	// FillAfter holds the fill back until the first reader or for so long: whoever
+	// mounts a torrent lists it first, and a fast fill takes all processors.
+	FillAfter time.Duration
 	// Peers are connected to directly.
 	Peers []netip.AddrPort
 	// Window bounds what is read ahead for all readers together, in bytes, so that a
@@ -60,6 +63,7 @@ type Torrent struct {
 
 	ctx       context.Context // ends when the torrent closes
 	cancel    context.CancelFunc
+	started   time.Time
 	connected sync.WaitGroup // connections, until their Closed
 	jobs      sync.WaitGroup // hashing and serving under way
 	done      chan struct{}  // the loop has ended
@@ -90,6 +94,7 @@ func (s *Session) Add(cfg TorrentConfig) (*Torrent, error) {
 		s: s, cfg: cfg, meta: m, infoHash: m.HashV1(), lay: Layout(m), store: cfg.Store, pool: cfg.Pool,
 		log:      s.log.With("torrent", m.Info.Name),
 		in:       newInbox(),
+		started:  time.Now(),
 		done:     make(chan struct{}),
 		complete: make(chan struct{}),
 		peers:    map[swarm.PeerID]*peer{},
@@ -323,7 +328,7 @@ func (t *Torrent) mayFill() bool {
 	if r, ok := t.store.(Roomy); ok && r.Full() {
 		return false
 	}
-	return t.cfg.Fill
+	return t.cfg.Fill && (t.waits.read() || time.Since(t.started) >= t.cfg.FillAfter)
 }
 
 // ask runs f on the torrent's goroutine and waits for it. It answers false when

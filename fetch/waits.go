@@ -32,7 +32,8 @@ type waits struct {
 	ended   map[int]time.Time // pieces whose readers left without them
 	failed  map[int]time.Time // pieces that timed out
 	readers map[*Reader]struct{}
-	most    int // pieces in all windows together; 0: no limit
+	used    bool // there was a reader
+	most    int  // pieces in all windows together; 0: no limit
 }
 
 // wait is the readers that wait for one piece.
@@ -49,6 +50,13 @@ func (w *waits) init() {
 	w.ended = map[int]time.Time{}
 	w.failed = map[int]time.Time{}
 	w.readers = map[*Reader]struct{}{}
+}
+
+// read reports whether anybody has opened a file yet.
+func (w *waits) read() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.used
 }
 
 func (w *waits) close() {

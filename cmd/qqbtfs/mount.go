@@ -220,10 +220,13 @@ func (m *mounting) up(torrents []*loaded) (err error) {
 	return m.show()
 }
 
+// fillAfter leaves a fresh mount to those who list it.
+const fillAfter = time.Second
+
 // add joins a torrent's swarm. One that does not fit into its cache is filled as far
 // as it does.
 func (m *mounting) add(l *loaded, opt joinOptions) error {
-	opt.fill = m.flags.fill.Value == "all"
+	opt.fill, opt.after = m.flags.fill.Value == "all", fillAfter
 	if limit := int64(m.cache.limit); opt.fill && limit > 0 && l.meta.Info.Total > limit {
 		m.a.log.Info("larger than --cache-size, beyond that only what is read is fetched", "torrent", l.meta.Info.Name, "size", formatBytes(l.meta.Info.Total))
 	}

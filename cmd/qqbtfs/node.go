@@ -112,6 +112,7 @@ type joinOptions struct {
 	dir   string
 	flags cacheFlags
 	fill  bool
+	after time.Duration // for the fill to begin, see fetch.TorrentConfig.FillAfter
 }
 
 // join adds a torrent to the node.
@@ -140,7 +141,7 @@ func (n *node) join(l *loaded, opt joinOptions) (*member, error) {
 		},
 	})
 	var err error
-	m.t, err = n.sess.Add(fetch.TorrentConfig{Meta: l.meta, Store: m.store, Pool: pool, Fill: opt.fill, Peers: n.peers, Window: window(opt)})
+	m.t, err = n.sess.Add(fetch.TorrentConfig{Meta: l.meta, Store: m.store, Pool: pool, Fill: opt.fill, FillAfter: opt.after, Peers: n.peers, Window: window(opt)})
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("%s: %w", l.source, err), m.store.Close())
 	}
