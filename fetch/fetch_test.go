@@ -170,6 +170,25 @@ func TestReadTimesOutAndSaysWhy(t *testing.T) {
 	}
 }
 
+// A piece that is had when the read begins and found damaged by it has the same
+// deadline as one that was never here.
+func TestLostPieceTimesOut(t *testing.T) {
+	c := makeContent(t, 1<<20, 64<<10)
+	st := &forgetful{Store: c.full(t)}
+	tor := add(t, newSession(t, Config{ReadTimeout: 50 * time.Millisecond}), TorrentConfig{Meta: c.meta, Store: st})
+	r := tor.NewReader(0)
+	defer r.Close()
+	_, err := r.ReadAt(context.Background(), make([]byte, 10), 0)
+	if !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Fatalf("got %v, want a deadline error", err)
+	}
+}
+
+// forgetful is a store that claims to have every piece and reads none.
+type forgetful struct{ cache.Store }
+
+func (forgetful) ReadAt([]byte, int, int) error { return cache.ErrMiss }
+
 func TestCloseFailsReads(t *testing.T) {
 	c := makeContent(t, 1<<20, 64<<10)
 	s := newSession(t, Config{})

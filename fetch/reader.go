@@ -117,37 +117,63 @@ func (r *Reader) pieces(from, to int64) (first, last int) {
 // read copies from the cache and waits for what it lacks. All missing pieces are
 // asked for before the first is waited for.
 func (r *Reader) read(ctx context.Context, p []byte, off int64) error {
-	t := r.t
-	waiting := map[int]*wait{}
-	defer func() {
-		for i, x := range waiting {
-			t.waits.leave(i, x, t.store.Has(i))
-		}
-		if len(waiting) > 0 {
-			t.in.ring()
-		}
-	}()
+	a := &attempt{r: r, ctx: ctx, waiting: map[int]*wait{}, end: time.Now().Add(r.t.s.cfg.ReadTimeout)}
+	defer a.leave()
 	var spans []layout.Span
-	for span := range t.lay.Spans(r.file, off, int64(len(p))) {
-		if !t.store.Has(span.Piece) && waiting[span.Piece] == nil {
-			waiting[span.Piece] = t.waits.join(span.Piece)
+	for span := range r.t.lay.Spans(r.file, off, int64(len(p))) {
+		if !r.t.store.Has(span.Piece) {
+			a.join(span.Piece)
 		}
 		spans = append(spans, span)
 	}
-	t.ringIfDirty()
-	var deadline <-chan time.Time
-	if len(waiting) > 0 && t.s.cfg.ReadTimeout > 0 {
-		timer := time.NewTimer(t.s.cfg.ReadTimeout)
-		defer timer.Stop()
-		deadline = timer.C
-	}
+	r.t.ringIfDirty()
 	for _, span := range spans {
-		if err := r.readSpan(ctx, p[:span.Length], span, waiting, deadline); err != nil {
+		if err := a.span(p[:span.Length], span); err != nil {
 			return err
 		}
 		p = p[span.Length:]
 	}
 	return nil
+}
+
+// attempt is one read on its way.
+type attempt struct {
+	r       *Reader
+	ctx     context.Context
+	waiting map[int]*wait // by piece
+	end     time.Time     // of its patience
+	timer   *time.Timer   // for end; nil while nothing was waited for
+}
+
+func (a *attempt) join(piece int) {
+	if a.waiting[piece] == nil {
+		a.waiting[piece] = a.r.t.waits.join(piece)
+	}
+}
+
+// leave ends all waiting.
+func (a *attempt) leave() {
+	t := a.r.t
+	for i, x := range a.waiting {
+		t.waits.leave(i, x, t.store.Has(i))
+	}
+	if len(a.waiting) > 0 {
+		t.in.ring()
+	}
+	if a.timer != nil {
+		a.timer.Stop()
+	}
+}
+
+// deadline returns the channel of the read's deadline, nil when it has none.
+func (a *attempt) deadline() <-chan time.Time {
+	if a.r.t.s.cfg.ReadTimeout <= 0 {
+		return nil
+	}
+	if a.timer == nil {
+		a.timer = time.NewTimer(time.Until(a.end))
+	}
+	return a.timer.C
 }
 
 // ringIfDirty wakes the torrent when the demand changed.
@@ -160,17 +186,18 @@ func (t *Torrent) ringIfDirty() {
 	}
 }
 
-func (r *Reader) readSpan(ctx context.Context, p []byte, span layout.Span, waiting map[int]*wait, deadline <-chan time.Time) error {
-	t := r.t
+// span fills p with the bytes of a span. The piece may be gone again whenever it
+// is looked at: damaged on disk, or evicted.
+func (a *attempt) span(p []byte, span layout.Span) error {
+	t := a.r.t
 	for {
 		err := t.store.ReadAt(p, span.Piece, span.Begin)
 		if !errors.Is(err, cache.ErrMiss) {
 			return err
 		}
-		x := waiting[span.Piece]
+		x := a.waiting[span.Piece]
 		if x == nil {
-			x = t.waits.join(span.Piece)
-			waiting[span.Piece] = x
+			a.join(span.Piece)
 			t.in.ring()
 			continue // it may have come before we joined
 		}
@@ -181,11 +208,11 @@ func (r *Reader) readSpan(ctx context.Context, p []byte, span layout.Span, waiti
 		case <-x.here:
 			// It came; a store that lost it again makes us join anew.
 			t.waits.leave(span.Piece, x, true)
-			delete(waiting, span.Piece)
-		case <-deadline:
-			return r.timedOut(span.Piece)
-		case <-ctx.Done():
-			return ctx.Err()
+			delete(a.waiting, span.Piece)
+		case <-a.deadline():
+			return a.r.timedOut(span.Piece)
+		case <-a.ctx.Done():
+			return a.ctx.Err()
 		case <-t.waits.closed:
 			return ErrClosed
 		}

@@ -14,8 +14,9 @@ const (
 	// linger is how long the demand of a read that ended without its piece stays.
 	linger = 5 * time.Second
 	// failedFor is how long reads of a piece that has just timed out fail at once:
-	// the kernel asks again, for the page alone, when a read-ahead has failed.
-	failedFor = time.Second
+	// the kernel asks again, for the page alone, when a read-ahead has failed. A
+	// program's next try comes later and waits anew.
+	failedFor = 200 * time.Millisecond
 )
 
 // waits is who waits for which pieces: readers put themselves in, hashers wake
