@@ -1,8 +1,10 @@
 package tracker
 
 import (
+	"encoding/hex"
 	"net/netip"
 	"net/url"
+	"strings"
 	"testing"
 )
 
@@ -84,4 +86,24 @@ func TestPrintable(t *testing.T) {
 	if got := printable(string(long)); len(got) > maxText+8 {
 		t.Errorf("%d bytes left", len(got))
 	}
+}
+
+// FuzzMaskURL: a passkey is nowhere in what is shown, wherever in a URL behind the host
+// it stands and whatever is around it.
+func FuzzMaskURL(f *testing.F) {
+	f.Add("http://t.org/", "/announce", []byte("0123456789abcdef"))
+	f.Add("https://t.org/announce?passkey=", "&v=2", []byte("0123456789ab"))
+	f.Add("udp://t.org:80/announce?", "", []byte("0123456789ab"))
+	f.Add("http://u:", "@t.org/announce#", []byte("0123456789ab"))
+	f.Add("http://t.org/a%2f", "%2fb;x=1", []byte("0123456789ab"))
+	f.Fuzz(func(t *testing.T, before, after string, secret []byte) {
+		key := hex.EncodeToString(secret)
+		u := before + key + after
+		if p, err := url.Parse(u); len(secret) < 12 || err == nil && (strings.Contains(p.Host, key) || strings.Contains(p.Scheme, key)) {
+			return
+		}
+		if got := MaskURL(u); strings.Contains(got, key) {
+			t.Errorf("%q shows %q", u, got)
+		}
+	})
 }

@@ -40,7 +40,7 @@ func maskQuery(q string) string {
 	for i, part := range parts {
 		name, value, found := strings.Cut(part, "=")
 		switch {
-		case !found && looksSecret(name):
+		case looksSecret(name):
 			parts[i] = masked
 		case found && (secretName(name) || len(value) >= 8 || looksSecret(value)):
 			parts[i] = name + "=" + masked
