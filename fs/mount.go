@@ -145,6 +145,14 @@ func Mount(dir string, ts []Torrent, opt Options) (*FS, error) {
 	return f, f.conn.ready(f.server)
 }
 
+// Check refuses a directory at which Mount would fail, with the same error. Dead mounts
+// of ours there are cleared away.
+func Check(dir string, opt Options) error {
+	opt.Logger = nil // Mount warns, once
+	_, err := prepare(dir, opt.withDefaults())
+	return err
+}
+
 // run serves until the file system is unmounted by anyone. The reads that wait then
 // end because their contexts do.
 func (f *FS) run() {

@@ -105,6 +105,11 @@ func (m *mounting) main(ctx context.Context, sources []string, mountpoint string
 	if err := m.place.checkSources(sources); err != nil {
 		return err
 	}
+	if !child { // before the log of a mount that lives there is moved away
+		if err := fs.Check(m.place.mountpoint, fs.Options{AllowOther: m.flags.allowOther}); err != nil {
+			return failf(codeMount, "%w", err)
+		}
+	}
 	if err := m.place.prepareCache(child || !m.flags.foreground); err != nil {
 		return err
 	}
@@ -134,6 +139,9 @@ func (m *mounting) background(ctx context.Context) error {
 	case err != nil:
 		return err
 	case report.Error != "":
+		if m.a.common.logFile == "" {
+			daemon.DropLog(log) // the error is told here
+		}
 		return fail(code(report.Code), errors.New(report.Error))
 	}
 	return nil

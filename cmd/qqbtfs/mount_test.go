@@ -183,6 +183,39 @@ func TestMountFailsInBackground(t *testing.T) {
 	if strings.Count(string(out), "\n") != 1 {
 		t.Errorf("not one line: %q", out)
 	}
+	if err := os.Mkdir(s.mnt, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	args := append(s.mountArgs()[:5], s.dir+"/missing.torrent", s.mnt)
+	if r := program(t, args...); r.Run() == nil || code(r.ProcessState.ExitCode()) != codeSource {
+		t.Errorf("a missing torrent: %v", r.ProcessState)
+	}
+	if logs, _ := filepath.Glob(s.dir + "/cache/qqbtfs/*.log*"); logs != nil {
+		t.Errorf("logs of what was never mounted: %v", logs)
+	}
+}
+
+// A mount that is refused leaves the log of the one that lives there alone.
+func TestRefusedMountLeavesLog(t *testing.T) {
+	s := newScene(t, 1000, false)
+	if out, err := program(t, s.mountArgs()...).CombinedOutput(); err != nil {
+		t.Fatalf("mount: %v: %s", err, out)
+	}
+	out, err := program(t, s.mountArgs()...).CombinedOutput()
+	if exit, ok := err.(*exec.ExitError); !ok || code(exit.ExitCode()) != codeMount || !strings.Contains(string(out), "already") {
+		t.Errorf("again: %v: %s", err, out)
+	}
+	if r := run(t, "umount", s.mnt); r.code != codeOK {
+		t.Errorf("umount: %d %s", r.code, r.err)
+	}
+	name := filepath.Join(s.dir, "cache/qqbtfs", logName(s.mnt))
+	log, err := os.ReadFile(name)
+	if err != nil || !strings.Contains(string(log), "mounted") || !strings.Contains(string(log), "ended") {
+		t.Errorf("log: %v %q", err, log)
+	}
+	if _, err := os.Stat(name + ".1"); err == nil {
+		t.Error("the log was moved away")
+	}
 }
 
 // foreground starts a mount with -f and waits until it is there.

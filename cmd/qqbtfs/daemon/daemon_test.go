@@ -140,6 +140,16 @@ func TestOpenLogRotates(t *testing.T) {
 			t.Errorf("%s has mode %v", file, fi.Mode())
 		}
 	}
+	f, err := OpenLog(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	DropLog(f)
+	DropLog(f) // is gone: what has its name stays
+	f.Close()
+	if b, err := os.ReadFile(name); err != nil || string(b) != "three" {
+		t.Errorf("after a run that came to nothing the log is %q, %v", b, err)
+	}
 	if f, err := OpenLog("/dev/null"); err != nil {
 		t.Errorf("/dev/null: %v", err)
 	} else {

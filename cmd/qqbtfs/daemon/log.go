@@ -37,3 +37,16 @@ func OpenLog(name string) (*os.File, error) {
 	}
 	return f, nil
 }
+
+// DropLog takes the log file f of OpenLog away after a run that came to nothing, and
+// gives the log of the run before it its name back. A name that is no regular file, or
+// another file by now, stays.
+func DropLog(f *os.File) {
+	mine, err := f.Stat()
+	now, serr := os.Lstat(f.Name())
+	if err != nil || serr != nil || !mine.Mode().IsRegular() || !os.SameFile(mine, now) {
+		return
+	}
+	_ = os.Remove(f.Name())
+	_ = os.Rename(f.Name()+".1", f.Name()) // if there was one
+}
