@@ -64,6 +64,9 @@ func (s *Store) tidy() error {
 	if garbage < s.sizes.reclaim && (garbage == 0 || *s.state.Load() == "ok") {
 		return nil
 	}
+	if s.quota > 0 { // in one go: a writer that needs room must not find it half done
+		return s.alone(func() error { return s.reclaimNow(func() bool { return false }, reclaimRatio) })
+	}
 	if err := s.reclaim(reclaimRatio, s.alone); err != nil {
 		return err
 	}
@@ -140,26 +143,23 @@ func (s *Store) reclaim(ratio float64, do func(func() error) error) error {
 	}
 }
 
-// reclaimNow makes room under the quota for a commit that would not fit. Its
-// caller holds the token.
-func (s *Store) reclaimNow(fits func() bool) error {
-	garbage := s.garbage.Load()
+// reclaimNow gives back disk space until enough says so, rewriting files with less
+// and less garbage. Its caller holds the token.
+func (s *Store) reclaimNow(enough func() bool, ratios ...float64) error {
+	garbage := s.garbage.Swap(0)
 	if garbage == 0 {
 		return nil
 	}
-	if err := s.bury(); err != nil {
-		return err
-	}
-	for _, ratio := range []float64{reclaimRatio, lastRatio} {
-		if err := s.reclaim(ratio, func(step func() error) error { return step() }); err != nil {
-			return err
-		}
-		if fits() {
-			break
+	err := s.bury()
+	for _, ratio := range ratios {
+		if err == nil && !enough() {
+			err = s.reclaim(ratio, func(step func() error) error { return step() })
 		}
 	}
-	s.garbage.Add(-garbage)
-	return nil
+	if err != nil {
+		s.garbage.Add(garbage)
+	}
+	return err
 }
 
 // merge flushes the memtable and merges all tables: a key is written and dropped,

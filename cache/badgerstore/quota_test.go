@@ -18,7 +18,7 @@ func TestQuotaIsHard(t *testing.T) {
 		dir := t.TempDir()
 		s := open(t, dir, tor.Geometry(), Options{Quota: quota, MinFree: -1})
 		keep := int(Capacity(quota) / (256 << 10))
-		if int64(keep)*(256<<10) < quota/2 {
+		if int64(keep)*(256<<10) < quota/3 {
 			t.Errorf("of a quota of %d MiB only %d pieces are usable", quota>>20, keep)
 		}
 		most := int64(0)

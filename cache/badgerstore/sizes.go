@@ -27,12 +27,12 @@ func sizesFor(quota int64) sizes {
 	for z.valueLog < valueLogSize && z.valueLog*2 <= quota/32 {
 		z.valueLog *= 2
 	}
-	z.commit = min(z.commit, z.valueLog)
+	z.commit = min(z.commit, z.valueLog/2)
 	z.step = min(z.step, z.valueLog/2)
 	z.walStep = min(z.walStep, z.valueLog/4)
 	z.ballast = min(z.ballast, quota/16&^4095)
 	z.reclaim = max(z.valueLog*2, quota/16)
-	z.spare = z.valueLog + 1<<20
+	z.spare = z.valueLog + z.commit + 1<<20
 	return z
 }
 
@@ -45,6 +45,6 @@ func Capacity(quota int64) int64 {
 		return 0
 	}
 	z := sizesFor(quota)
-	partial := 2 * z.valueLog // the oldest file and the newest
+	partial := 2 * (z.valueLog + z.commit) // the oldest file and the newest
 	return max(0, quota-z.spare-z.ballast-z.step-z.walStep-z.reclaim-partial-quota/64)
 }

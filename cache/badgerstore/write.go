@@ -223,7 +223,7 @@ func (s *Store) admit(need int64) error {
 	if fits() {
 		return nil
 	}
-	if err := s.reclaimNow(fits); err != nil {
+	if err := s.reclaimNow(fits, reclaimRatio, lastRatio); err != nil {
 		return err
 	}
 	if !fits() {

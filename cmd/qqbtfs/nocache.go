@@ -17,14 +17,22 @@ func (p *place) prepareCache(background bool) error {
 	switch {
 	case err == nil:
 		return nil
+	case errors.Is(err, syscall.ENOSPC): // the caches are made when there is space
+		p.moveLog(background)
+		return nil
 	case !errors.Is(err, syscall.EROFS) && !errors.Is(err, fs.ErrPermission):
 		return failf(codeDisk, "cache directory: %w", err)
 	}
 	p.noCache = err
+	p.moveLog(background)
+	return nil
+}
+
+// moveLog puts a log that would be in the cache directory elsewhere.
+func (p *place) moveLog(background bool) {
 	if background && filepath.Dir(p.logFile) == p.cacheDir {
 		p.logFile = p.otherLog()
 	}
-	return nil
 }
 
 // otherLog finds another place for the log.
@@ -38,15 +46,12 @@ func (p *place) otherLog() string {
 }
 
 // tryDir makes dir for the user alone and tries whether a file can be made in
-// it. A full disk passes: its content can still be read.
+// it.
 func tryDir(dir string) error {
 	if err := makePrivateDir(dir); err != nil {
 		return err
 	}
 	f, err := os.CreateTemp(dir, ".try*")
-	if errors.Is(err, syscall.ENOSPC) {
-		return nil
-	}
 	if err != nil {
 		return err
 	}

@@ -227,6 +227,9 @@ func (a *app) openCache(cacheDir string, l *loaded, flags cacheFlags) (joinOptio
 // to fail: the mount works without.
 func describeCache(dir string, l *loaded) error {
 	if err := makePrivateDir(dir); err != nil {
+		if errors.Is(err, syscall.ENOSPC) {
+			return nil
+		}
 		return err
 	}
 	for name, content := range map[string][]byte{
