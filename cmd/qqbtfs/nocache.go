@@ -6,6 +6,8 @@ import (
 	"os"
 	"path/filepath"
 	"syscall"
+
+	"github.com/qqbtfs/qqbtfs/cmd/qqbtfs/control"
 )
 
 // prepareCache makes the cache directory. Where that cannot be written, on a
@@ -38,7 +40,7 @@ func (p *place) moveLog(background bool) {
 // otherLog finds another place for the log.
 func (p *place) otherLog() string {
 	for _, dir := range p.runDirs {
-		if tryDir(dir) == nil {
+		if control.MakeDir(dir) == nil && tryDir(dir) == nil {
 			return filepath.Join(dir, filepath.Base(p.logFile))
 		}
 	}

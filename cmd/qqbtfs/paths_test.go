@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -81,5 +82,21 @@ func TestLogName(t *testing.T) {
 	}
 	if n := logName("/mnt/t"); n != "mnt-t.log" {
 		t.Errorf("log of /mnt/t is %q", n)
+	}
+}
+
+// A log goes to no directory that somebody else may have made.
+func TestOtherLog(t *testing.T) {
+	dir := t.TempDir()
+	if err := errors.Join(os.Symlink(t.TempDir(), dir+"/link"), os.Mkdir(dir+"/own", 0o700)); err != nil {
+		t.Fatal(err)
+	}
+	p := place{logFile: "/c/t.log", runDirs: []string{dir + "/link", dir + "/own"}}
+	if got := p.otherLog(); got != dir+"/own/t.log" {
+		t.Errorf("the log is %s", got)
+	}
+	p.runDirs = p.runDirs[:1]
+	if got := p.otherLog(); got != os.DevNull {
+		t.Errorf("the log is %s", got)
 	}
 }

@@ -56,8 +56,8 @@ type Response struct {
 var ErrNone = errors.New("no live qqbtfs mount")
 
 // Dirs returns the directories that may hold sockets of this user, the preferred
-// one first: $XDG_RUNTIME_DIR/qqbtfs, for root /run/qqbtfs, and run in the cache
-// directory for everybody else.
+// one first: $XDG_RUNTIME_DIR/qqbtfs, for root /run/qqbtfs, qqbtfs-UID where
+// temporary files are, which needs neither, and run in the cache directory.
 func Dirs(cacheDir string) []string {
 	var dirs []string
 	if d := os.Getenv("XDG_RUNTIME_DIR"); filepath.IsAbs(d) {
@@ -66,7 +66,8 @@ func Dirs(cacheDir string) []string {
 	if os.Geteuid() == 0 {
 		dirs = append(dirs, "/run/qqbtfs")
 	}
-	return append(dirs, filepath.Join(cacheDir, "run"))
+	temp := filepath.Join(os.TempDir(), fmt.Sprintf("qqbtfs-%d", os.Geteuid()))
+	return append(dirs, temp, filepath.Join(cacheDir, "run"))
 }
 
 // socketName returns the file name of the socket for the absolute path mountpoint.
@@ -75,8 +76,9 @@ func socketName(mountpoint string) string {
 	return fmt.Sprintf("%x%s", sum[:8], suffix)
 }
 
-// makeDir makes dir for the user alone, or checks that an existing one is.
-func makeDir(dir string) error {
+// MakeDir makes dir for the user alone, or checks that an existing one is: in a
+// directory that all may write to, somebody else may have made it first.
+func MakeDir(dir string) error {
 	if err := os.MkdirAll(filepath.Dir(dir), 0o700); err != nil {
 		return err
 	}

@@ -4,9 +4,11 @@ import (
 	"bufio"
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -94,6 +96,68 @@ func TestOpenDirectoryIsRefused(t *testing.T) {
 	s.Close()
 }
 
+// Without a runtime directory of the session a mount is found whatever the cache
+// directory, by way of a directory that only its owner can have made.
+func TestFallbackDirectory(t *testing.T) {
+	tmp := runDir(t)
+	t.Setenv("TMPDIR", tmp)
+	t.Setenv("XDG_RUNTIME_DIR", "")
+	dirs := func(cache string) []string {
+		return slices.DeleteFunc(Dirs(cache), func(d string) bool { return strings.HasPrefix(d, "/run/") })
+	}
+	mine := dirs("/cache/a")[0]
+	if want := filepath.Join(tmp, fmt.Sprintf("qqbtfs-%d", os.Geteuid())); mine != want {
+		t.Fatalf("the directory is %s, want %s", mine, want)
+	}
+	s, err := Listen(dirs("/cache/a"), "/mnt/t", echo)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	c, err := Dial(dirs("/cache/b"), "/mnt/t")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Close()
+	if fi, err := os.Lstat(mine); err != nil || fi.Mode().Perm() != 0o700 {
+		t.Errorf("its mode: %v %v", fi, err)
+	}
+}
+
+// What somebody else put in the place of the directory is not used, and what is right
+// is found behind it.
+func TestForeignDirectoryIsNotUsed(t *testing.T) {
+	for name, plant := range map[string]func(dir, trap string) error{
+		"link":        func(dir, trap string) error { return os.Symlink(trap, dir) },
+		"file":        func(dir, _ string) error { return os.WriteFile(dir, nil, 0o600) },
+		"open to all": func(dir, trap string) error { return errors.Join(os.Rename(trap, dir), os.Chmod(dir, 0o777)) },
+		"of another user": func(dir, trap string) error {
+			return errors.Join(os.Rename(trap, dir), os.Chown(dir, os.Geteuid()+1, -1))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			tmp := runDir(t)
+			dir, trap, own := filepath.Join(tmp, "q"), filepath.Join(tmp, "trap"), filepath.Join(tmp, "own")
+			if err := os.MkdirAll(trap, 0o700); err != nil {
+				t.Fatal(err)
+			}
+			if err := plant(dir, trap); errors.Is(err, os.ErrPermission) {
+				t.Skip("needs root")
+			} else if err != nil {
+				t.Fatal(err)
+			}
+			s, err := Listen([]string{dir, own}, "/mnt/t", echo)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer s.Close()
+			if filepath.Dir(s.Path()) != own {
+				t.Errorf("the socket is %s", s.Path())
+			}
+		})
+	}
+}
+
 func TestLiveMountIsNotReplaced(t *testing.T) {
 	dir := runDir(t)
 	serve(t, dir, "/mnt/t", echo)
@@ -105,7 +169,7 @@ func TestLiveMountIsNotReplaced(t *testing.T) {
 // deadSocket leaves a socket of mountpoint as a killed process would.
 func deadSocket(t *testing.T, dir, mountpoint string) string {
 	t.Helper()
-	if err := makeDir(dir); err != nil {
+	if err := MakeDir(dir); err != nil {
 		t.Fatal(err)
 	}
 	path := filepath.Join(dir, socketName(mountpoint))

@@ -49,7 +49,7 @@ func Listen(dirs []string, mountpoint string, h Handler) (*Server, error) {
 var errLive = errors.New("another qqbtfs serves this mount point")
 
 func listen(dir, mountpoint string, h Handler) (*Server, error) {
-	if err := makeDir(dir); err != nil {
+	if err := MakeDir(dir); err != nil {
 		return nil, err
 	}
 	path := filepath.Join(dir, socketName(mountpoint))
