@@ -20,6 +20,7 @@ type Status struct {
 	State        string           `json:"state"` // in words
 	Complete     bool             `json:"complete"`
 	Fill         bool             `json:"fill"`
+	Filling      bool             `json:"filling"` // what nobody reads is fetched too, until all is here
 	Pieces       int              `json:"pieces"`
 	PiecesHave   int              `json:"pieces_have"`
 	Bytes        int64            `json:"bytes"`
@@ -87,6 +88,7 @@ func (t *Torrent) Status() Status {
 		for k, i := range pieces[:min(len(pieces), maxWaiting)] {
 			st.Waiting = append(st.Waiting, fmt.Sprintf("%s (%.1f s)", t.swarm.Why(i), now.Sub(since[k]).Seconds()))
 		}
+		st.Filling = !st.Complete && !limited(st) && t.mayFill()
 		st.State = t.state(now, st)
 	})
 	return st
@@ -125,16 +127,23 @@ func (t *Torrent) state(now time.Time, st Status) string {
 		return "connecting to " + count(t.swarm.Dialling(), "peer")
 	case peers == 0:
 		return "looking for peers"
-	case t.cfg.Fill && !t.mayFill():
+	case t.cfg.Fill && t.full() && limited(st):
+		return "no room to fill, for the cache size is less than the torrent's: fetching what is read"
+	case t.cfg.Fill && t.full():
 		return "no room to fill, fetching what is read"
-	case !t.cfg.Fill && st.DownRate == 0:
+	case !t.mayFill() && st.DownRate == 0:
 		return "idle, fetching what is read"
 	case quiet >= stalledAfter:
 		return fmt.Sprintf("stalled: nothing from %s for %.0f s", count(peers, "peer"), quiet.Seconds())
+	case t.cfg.Fill && limited(st):
+		return "downloading from " + count(peers, "peer") + ", as far as the cache size allows"
 	default:
 		return "downloading from " + count(peers, "peer")
 	}
 }
+
+// limited reports whether the cache can never hold the whole torrent.
+func limited(st Status) bool { return st.Cache.DiskLimit > 0 && st.Cache.DiskLimit < st.Bytes }
 
 func count(n int, one string) string {
 	if n == 1 {

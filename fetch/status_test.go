@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/qqbtfs/qqbtfs/cache"
 	"github.com/qqbtfs/qqbtfs/cache/memstore"
 )
 
@@ -34,6 +35,36 @@ func TestStalledIsSaidLate(t *testing.T) {
 		tor.rates.quiet = now.Add(-c.quiet)
 		if got := tor.state(now, Status{Peers: make([]PeerStatus, c.peers)}); got != c.want {
 			t.Errorf("quiet for %v: %q, want %q", c.quiet, got, c.want)
+		}
+	}
+}
+
+// fullStore has no room.
+type fullStore struct{ *memstore.Store }
+
+func (fullStore) Full() bool { return true }
+
+// Who gives the cache less than the torrent is told that this ends the fill.
+func TestCacheSizeIsSaid(t *testing.T) {
+	now := time.Unix(1e9, 0)
+	for _, c := range []struct {
+		limit int64
+		full  bool
+		want  string
+	}{
+		{100, false, "downloading from 1 peer"},
+		{99, false, "downloading from 1 peer, as far as the cache size allows"},
+		{0, true, "no room to fill, fetching what is read"},
+		{99, true, "no room to fill, for the cache size is less than the torrent's: fetching what is read"},
+	} {
+		tor := &Torrent{cfg: TorrentConfig{Fill: true}}
+		if c.full {
+			tor.store = fullStore{}
+		}
+		tor.rates.quiet = now
+		st := Status{Bytes: 100, Peers: make([]PeerStatus, 1), Cache: cache.Stats{DiskLimit: c.limit}}
+		if got := tor.state(now, st); got != c.want {
+			t.Errorf("limit %d, full %v: %q, want %q", c.limit, c.full, got, c.want)
 		}
 	}
 }

@@ -325,10 +325,13 @@ func (t *Torrent) turn() {
 
 // mayFill reports whether the fill goes on.
 func (t *Torrent) mayFill() bool {
-	if r, ok := t.store.(Roomy); ok && r.Full() {
-		return false
-	}
-	return t.cfg.Fill && (t.waits.read() || time.Since(t.started) >= t.cfg.FillAfter)
+	return t.cfg.Fill && !t.full() && (t.waits.read() || time.Since(t.started) >= t.cfg.FillAfter)
+}
+
+// full reports whether the store has no room for what nobody asked for.
+func (t *Torrent) full() bool {
+	r, ok := t.store.(Roomy)
+	return ok && r.Full()
 }
 
 // ask runs f on the torrent's goroutine and waits for it. It answers false when

@@ -196,8 +196,12 @@ func moreWaiting(s fetch.Status) []string {
 	return lines
 }
 
-// left says how long a download takes at its present rate.
+// left says how long a download takes at its present rate. What is fetched only as it
+// is read has no end.
 func left(s fetch.Status) string {
+	if !s.Filling {
+		return ""
+	}
 	if d := remaining(s.Bytes-s.BytesHave, s.DownRate); d > 0 {
 		return ", " + formatDuration(d) + " left"
 	}
@@ -263,11 +267,12 @@ func peerNotes(p fetch.PeerStatus) string {
 
 // progressText is the state of all torrents in one line.
 func progressText(all []fetch.Status) string {
-	var sum fetch.Status
+	sum := fetch.Status{Filling: true}
 	var first string
 	waits := 0
 	peers := map[string]bool{}
 	for _, s := range all {
+		sum.Filling = sum.Filling && (s.Filling || s.Complete)
 		sum.Bytes += s.Bytes
 		sum.BytesHave += s.BytesHave
 		sum.DownRate += s.DownRate

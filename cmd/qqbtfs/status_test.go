@@ -22,7 +22,7 @@ func testStatus() mountStatus {
 		Torrents: []fetch.Status{{
 			Name: "film\x1b.mkv", InfoHash: strings.Repeat("ab", 20), State: "waiting for piece 812: 3 peers have it, all choke us (1.2 s)",
 			Pieces: 1000, PiecesHave: 500, Bytes: 1 << 30, BytesHave: 1 << 29, DownRate: 2.5e6, UpRate: 1e3,
-			Downloaded: 1<<29 + 4096, Uploaded: 1 << 20, Wasted: 4096, HashFailures: 2, Banned: 1, KnownPeers: 40, Fill: true,
+			Downloaded: 1<<29 + 4096, Uploaded: 1 << 20, Wasted: 4096, HashFailures: 2, Banned: 1, KnownPeers: 40, Fill: true, Filling: true,
 			Waits:   2,
 			Waiting: []string{"piece 812: 3 peers have it, all choke us (1.2 s)", "piece 9: nobody has it (0.5 s)"},
 			Peers: []fetch.PeerStatus{
@@ -101,12 +101,15 @@ func TestStatusJSONRoundTrip(t *testing.T) {
 
 func TestProgressText(t *testing.T) {
 	m := testStatus()
+	notFilled := testStatus().Torrents[:1]
+	notFilled[0].Filling = false
 	for name, c := range map[string]struct {
 		in   []fetch.Status
 		want string
 	}{
-		"both": {m.Torrents, "2 torrents  50.0% of 1.0 GiB  down 2.5 MB/s  up 1.0 kB/s  2 peers  3m35s left  2 pieces awaited, piece 812: 3 peers have it, all choke us (1.2 s)"},
-		"done": {m.Torrents[1:], "album  100.0% of 976.6 KiB  down 0 B/s  up 0 B/s  seeding to nobody"},
+		"both":       {m.Torrents, "2 torrents  50.0% of 1.0 GiB  down 2.5 MB/s  up 1.0 kB/s  2 peers  3m35s left  2 pieces awaited, piece 812: 3 peers have it, all choke us (1.2 s)"},
+		"done":       {m.Torrents[1:], "album  100.0% of 976.6 KiB  down 0 B/s  up 0 B/s  seeding to nobody"},
+		"not filled": {notFilled, "film .mkv  50.0% of 1.0 GiB  down 2.5 MB/s  up 1.0 kB/s  2 peers  2 pieces awaited, piece 812: 3 peers have it, all choke us (1.2 s)"},
 	} {
 		if got := progressText(c.in); got != c.want {
 			t.Errorf("%s: %q, want %q", name, got, c.want)
