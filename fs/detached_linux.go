@@ -11,14 +11,15 @@ import (
 // written to. After a lazy unmount the kernel keeps the connection for as long as a
 // file is open, and tells the daemon nothing.
 func (f *FS) watch(stop *os.File) {
-	table, err := os.Open("/proc/self/mountinfo")
+	// Not with os.Open: a change is told only once, and Go's own poller would take it.
+	table, err := unix.Open("/proc/self/mountinfo", unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		f.opt.Logger.Warn("a lazy unmount will not be noticed", "err", err)
 		return
 	}
-	defer table.Close()
+	defer unix.Close(table)
 	fds := []unix.PollFd{
-		{Fd: int32(table.Fd()), Events: unix.POLLPRI}, // proc(5): a change of the table
+		{Fd: int32(table), Events: unix.POLLPRI}, // proc(5): a change of the table
 		{Fd: int32(stop.Fd()), Events: unix.POLLIN},
 	}
 	for {
