@@ -46,6 +46,11 @@ func findContent(data string, m *metainfo.MetaInfo) (content, error) {
 	return content{}, failf(codeDisk, "--data %s holds neither %s nor what is in it", data, m.Info.Name)
 }
 
+func isDir(name string) bool {
+	fi, err := os.Stat(name)
+	return err == nil && fi.IsDir()
+}
+
 // holdsAny reports whether any file of the torrent lies directly below dir.
 func holdsAny(dir string, m *metainfo.MetaInfo) bool {
 	for _, f := range m.Info.Files {

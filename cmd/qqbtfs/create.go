@@ -72,6 +72,10 @@ func (c *creating) main(ctx context.Context, path string) error {
 	if _, err := os.Lstat(string(c.output)); err == nil && !c.force {
 		return failf(codeDisk, "%s exists already: choose another -o, or replace it with --force", c.output)
 	}
+	dir := filepath.Dir(string(c.output))
+	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
+		return failf(codeDisk, "%s: the directory %s does not exist: create it first", c.output, dir)
+	}
 	src, err := c.collect(root)
 	if err != nil {
 		return err
@@ -209,7 +213,7 @@ func (c *creating) write(ctx context.Context, name string, t *sourceTree) error 
 		return failf(codeDisk, "%s exists already: choose another -o, or replace it with --force", c.output)
 	}
 	if err != nil {
-		return failf(codeDisk, "%s: %w", c.output, err)
+		return failf(codeDisk, "%s: %w", c.output, bare(err))
 	}
 	m, err := metainfo.Parse(out)
 	if err != nil {

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -61,6 +63,9 @@ type download struct {
 func (g *getting) main(ctx context.Context, sources []string) (err error) {
 	if err := g.net.check(); err != nil {
 		return err
+	}
+	if _, err := os.Stat(string(g.dir)); err == nil && !isDir(string(g.dir)) || errors.Is(err, syscall.ENOTDIR) {
+		return failf(codeDisk, "-o %s is not a directory", g.dir)
 	}
 	torrents, err := g.a.loadSources(ctx, sources)
 	if err != nil {

@@ -102,6 +102,9 @@ func listenError(err error) error {
 	if errors.Is(err, syscall.EADDRINUSE) {
 		return fmt.Errorf("%w: choose another port with --listen", err)
 	}
+	if errors.Is(err, syscall.EADDRNOTAVAIL) {
+		return fmt.Errorf("%w: this machine has no such address, choose one of its own with --listen, or a port alone for all", err)
+	}
 	return err
 }
 

@@ -47,6 +47,13 @@ func TestUsageErrors(t *testing.T) {
 		{"bad switch", "mount --allow-other=maybe x y", codeUsage, `--allow-other: "maybe" is not true or false (see`},
 		{"bad number", "mount --uid x a b", codeUsage, `--uid: "x" is not a whole number (see`},
 		{"no mount point but two sources", "mount x " + torrent, codeUsage, "is a SOURCE"},
+		{"tracker without port", seed + " --with-tracker foo", codeUsage, "--with-tracker foo: not of the form HOST:PORT"},
+		{"listen elsewhere", "get -o " + dir + "/out --listen 192.0.2.1:0 " + dir + "/tiny.torrent", codeFailure, "no such address, choose one of its own with --listen"},
+		{"get into a file", "get -o " + torrent + " x", codeDisk, "-o " + torrent + " is not a directory"},
+		{"get below a file", "get -o " + torrent + "/x x", codeDisk, "/x is not a directory"},
+		{"create into nowhere", "create -o /none/x.torrent " + torrent, codeDisk, "/none/x.torrent: the directory /none does not exist"},
+		{"foreign URL", "info ftp://user:pw@x/y", codeSource, "ftp://x/y: only http and https URLs"},
+		{"cut torrent", "info " + torrent, codeSource, "cut short, fetch it again"},
 		{"magnet", "info magnet:?xt=urn:btih:00", codeSource, "not supported yet"},
 		{"no such file", "info missing.torrent", codeSource, "missing.torrent: there is no such file"},
 		{"directory", "info " + dir, codeSource, "is a directory"},
@@ -68,6 +75,13 @@ func TestUsageErrors(t *testing.T) {
 				t.Errorf("not one line: %q", r.err)
 			}
 		})
+	}
+}
+
+func TestEmptySource(t *testing.T) {
+	home(t)
+	if r := run(t, "info", ""); r.code != codeSource || !strings.Contains(r.err, "the SOURCE is empty") {
+		t.Errorf("code %d, %q", r.code, r.err)
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"strconv"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -46,6 +47,9 @@ type seeding struct {
 
 func (s *seeding) main(ctx context.Context, source string) (err error) {
 	if err := s.net.check(); err != nil {
+		return err
+	}
+	if err := checkTrackerAddr(s.tracker); err != nil {
 		return err
 	}
 	if s.data == "" {
@@ -97,6 +101,21 @@ func (s *seeding) check(ctx context.Context, l *loaded, where content) (opt join
 		s.a.log.Warn("content is incomplete or differs, seeding what matches", "pieces", fmt.Sprintf("%d of %d", have, all), "at", where.path())
 	}
 	return opt, nil
+}
+
+// checkTrackerAddr checks --with-tracker; an empty one is none.
+func checkTrackerAddr(addr string) error {
+	if addr == "" {
+		return nil
+	}
+	_, port, err := net.SplitHostPort(addr)
+	if err == nil {
+		_, err = strconv.ParseUint(port, 10, 16)
+	}
+	if err != nil {
+		return failf(codeUsage, "--with-tracker %s: not of the form HOST:PORT, such as 10.0.0.5:6969", addr)
+	}
+	return nil
 }
 
 // startTracker runs the tracker beside the seed, if it is wanted, and returns its

@@ -22,6 +22,7 @@ import (
 
 	"github.com/qqbtfs/qqbtfs/fetch/metainfo"
 	"github.com/qqbtfs/qqbtfs/fetch/tracker"
+	"github.com/qqbtfs/qqbtfs/peerconn/bencode"
 )
 
 const (
@@ -33,6 +34,12 @@ const (
 func isURL(s string) bool {
 	l := strings.ToLower(s)
 	return strings.HasPrefix(l, "http://") || strings.HasPrefix(l, "https://")
+}
+
+// hasScheme reports whether s reads like a URL, which no file of that name contradicts.
+func hasScheme(s string) bool {
+	scheme, _, found := strings.Cut(s, "://")
+	return found && scheme != "" && !strings.Contains(scheme, "/") && !isFile(s)
 }
 
 func isMagnet(s string) bool { return strings.HasPrefix(strings.ToLower(s), "magnet:") }
@@ -95,9 +102,13 @@ func loadSource(ctx context.Context, s string) (*loaded, error) {
 	switch {
 	case isMagnet(s):
 		return nil, failf(codeSource, "magnet links are not supported yet, a later version will: give the .torrent file or its URL instead of %.60s", s)
+	case s == "":
+		return nil, failf(codeSource, "the SOURCE is empty: give a .torrent file or the http(s) URL of one")
 	case isURL(s):
 		name = shownURL(s)
 		raw, err = fetchURL(ctx, s)
+	case hasScheme(s):
+		name, err = shownURL(s), errors.New("only http and https URLs are supported")
 	default:
 		raw, err = readSource(s)
 	}
@@ -118,6 +129,7 @@ func loadSource(ctx context.Context, s string) (*loaded, error) {
 // parseError says what else the bytes may be.
 func parseError(raw []byte, err error) error {
 	head := bytes.TrimSpace(raw[:min(len(raw), 512)])
+	var syntax *bencode.SyntaxError
 	switch {
 	case errors.Is(err, metainfo.ErrV2Only):
 		return err
@@ -129,6 +141,8 @@ func parseError(raw []byte, err error) error {
 		return errors.New("holds a magnet link, which is not supported yet: give the .torrent file itself")
 	case head[0] != 'd':
 		return errors.New("is not a torrent")
+	case errors.As(err, &syntax) && syntax.Short:
+		return fmt.Errorf("is not a valid torrent: the file is cut short, fetch it again (%w)", err)
 	default:
 		return fmt.Errorf("is not a valid torrent: %w", err)
 	}

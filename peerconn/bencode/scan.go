@@ -46,6 +46,7 @@ func (l Limits) orDefault() Limits {
 type SyntaxError struct {
 	Offset int
 	What   string
+	Short  bool // as if the end of the input were missing
 }
 
 func (e *SyntaxError) Error() string {
@@ -57,7 +58,7 @@ func (e *SyntaxError) Error() string {
 func Check(b []byte, l Limits) error {
 	n, err := CheckPrefix(b, l)
 	if err == nil && n != len(b) {
-		err = &SyntaxError{n, fmt.Sprintf("%d bytes behind the value", len(b)-n)}
+		err = &SyntaxError{Offset: n, What: fmt.Sprintf("%d bytes behind the value", len(b)-n)}
 	}
 	return err
 }
@@ -68,7 +69,7 @@ func Check(b []byte, l Limits) error {
 func CheckPrefix(b []byte, l Limits) (n int, err error) {
 	l = l.orDefault()
 	if int64(len(b)) > l.Size {
-		return 0, &SyntaxError{0, fmt.Sprintf("%d bytes, at most %d are allowed", len(b), l.Size)}
+		return 0, &SyntaxError{What: fmt.Sprintf("%d bytes, at most %d are allowed", len(b), l.Size)}
 	}
 	s := scanner{b: b, limits: l}
 	if err := s.value(); err != nil {
@@ -101,7 +102,12 @@ type span struct{ from, to int32 }
 func (s *scanner) key(k span) []byte { return s.b[k.from:k.to] }
 
 func (s *scanner) errorf(at int, format string, args ...any) error {
-	return &SyntaxError{at, fmt.Sprintf(format, args...)}
+	return &SyntaxError{Offset: at, What: fmt.Sprintf(format, args...)}
+}
+
+// short is errorf for an input that ends too early.
+func (s *scanner) short(at int, format string, args ...any) error {
+	return &SyntaxError{Offset: at, What: fmt.Sprintf(format, args...), Short: true}
 }
 
 func (s *scanner) value() error {
@@ -118,7 +124,7 @@ func (s *scanner) value() error {
 // token reads one string, integer, beginning or end.
 func (s *scanner) token() error {
 	if s.pos >= len(s.b) {
-		return s.errorf(s.pos, "the input ends inside of a value")
+		return s.short(s.pos, "the input ends inside of a value")
 	}
 	c := s.b[s.pos]
 	if c == 'e' {
@@ -197,18 +203,20 @@ func (s *scanner) string(isKey bool) error {
 	for ; s.pos < len(s.b) && '0' <= s.b[s.pos] && s.b[s.pos] <= '9'; s.pos++ {
 		// Bounded by the input size: n cannot overflow.
 		if n = n*10 + int(s.b[s.pos]-'0'); n > len(s.b) {
-			return s.errorf(start, "string longer than the input")
+			return s.short(start, "string longer than the input")
 		}
 	}
 	switch digits := s.pos - start; {
-	case s.pos == len(s.b) || s.b[s.pos] != ':':
+	case s.pos == len(s.b):
+		return s.short(s.pos, "the input ends inside of a string")
+	case s.b[s.pos] != ':':
 		return s.errorf(s.pos, "string length does not end with a colon")
 	case digits > 1 && s.b[start] == '0':
 		return s.errorf(start, "string length has a leading zero")
 	}
 	s.pos++
 	if left := len(s.b) - s.pos; n > left {
-		return s.errorf(start, "string of %d bytes, %d are left", n, left)
+		return s.short(start, "string of %d bytes, %d are left", n, left)
 	}
 	body := span{int32(s.pos), int32(s.pos + n)}
 	s.pos += n
@@ -242,7 +250,7 @@ func (s *scanner) integer() error {
 	n := bytes.IndexByte(head, 'e')
 	switch {
 	case n < 0 && len(head) <= maxIntegerLen:
-		return s.errorf(start, "the input ends inside of an integer")
+		return s.short(start, "the input ends inside of an integer")
 	case n < 0:
 		return s.errorf(start, "integer of more than %d digits", maxIntegerLen)
 	case !validInteger(head[:n]):

@@ -148,3 +148,20 @@ func BenchmarkCheck(b *testing.B) {
 		}
 	}
 }
+
+// Every beginning of a value is known to be short.
+func TestShort(t *testing.T) {
+	const whole = "d1:ai12e1:bl3:xyzi-4ee2:cc12:twelve bytese"
+	if err := Check([]byte(whole), Limits{}); err != nil {
+		t.Fatal(err)
+	}
+	var syntax *SyntaxError
+	for n := range len(whole) {
+		if err := Check([]byte(whole[:n]), Limits{}); !errors.As(err, &syntax) || !syntax.Short {
+			t.Errorf("%q: %v is not short", whole[:n], err)
+		}
+	}
+	if err := Check([]byte("d1:ae"), Limits{}); !errors.As(err, &syntax) || syntax.Short {
+		t.Errorf("a key without a value: %v is short", err)
+	}
+}
