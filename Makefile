@@ -6,6 +6,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 # The whole suite, real clients included, has to fit in this.
 TIMEOUT ?= 14m
 FUZZTIME ?= 20s
+SOAK ?= 30m
 # Linters are pinned, so that they find tomorrow what they find today.
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOVULNCHECK := v1.9.0
@@ -31,6 +32,9 @@ race: ## the same under the race detector
 
 e2e: build ## end to end, against the clients that are installed
 	QQBTFS_BIN=$(abspath $(BIN)) $(GO) test -count=1 -timeout $(TIMEOUT) ./cmd/qqbtfs/e2e/...
+
+soak: build ## churn peers, faults, readers and remounts for SOAK (30m)
+	QQBTFS_BIN=$(abspath $(BIN)) QQBTFS_SOAK=$(SOAK) $(GO) test -count=1 -timeout 0 -v -run '^TestSoak$$' ./cmd/qqbtfs/e2e
 
 bench: deps-bench build ## measure against btfs and aria2 where they are installed, print a table
 	$(GO) run ./cmd/qqbtfs/bench -bin $(abspath $(BIN))

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime/debug"
@@ -72,7 +71,7 @@ func (s *Store) tryWriting() error {
 	if err := os.MkdirAll(data, 0o700); err != nil {
 		return notWritable(err)
 	}
-	if err := errors.Join(sweep(data, s.log), makeDiscard(filepath.Join(data, "DISCARD"))); err != nil {
+	if err := errors.Join(sweep(data, s.log), makeDiscard(data, s.quota > 0)); err != nil {
 		return err
 	}
 	db, err := openBadger(data, false, s.sizes.valueLog, s.log)
@@ -92,20 +91,6 @@ func (s *Store) tryWriting() error {
 	}
 	s.setState("ok")
 	return nil
-}
-
-// makeDiscard makes the file of Badger's discard statistics, as Badger would, but
-// with blocks for the first 4,096 entries: it stores into it at any time, and
-// ends the process if it can't make it.
-func makeDiscard(name string) error {
-	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
-	if errors.Is(err, fs.ErrExist) {
-		return nil
-	}
-	if err != nil {
-		return notWritable(err)
-	}
-	return errors.Join(f.Truncate(1<<20), f.Close(), allocate(name, 0, 64<<10))
 }
 
 // startReading opens what can be read while the disk is full: everything after a

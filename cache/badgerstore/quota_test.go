@@ -3,6 +3,8 @@ package badgerstore
 import (
 	"context"
 	"errors"
+	"os"
+	"path/filepath"
 	"slices"
 	"testing"
 
@@ -81,4 +83,38 @@ func TestQuotaRefuses(t *testing.T) {
 		t.Errorf("%d pieces right, want 41", got)
 	}
 	s.Close()
+}
+
+// When a damage took Badger's knowledge of what is garbage, the quota is not used up
+// by it for ever.
+func TestQuotaAfterDamage(t *testing.T) {
+	const quota = 24 << 20
+	tor, dir := cachetest.NewTorrent(40, 256<<10, 256<<10), t.TempDir()
+	s := open(t, dir, tor.Geometry(), Options{Quota: quota, MinFree: -1})
+	mustPut(t, s, tor, all(40)...)
+	for i := range 30 {
+		must(t, s.Delete(i))
+	}
+	must(t, s.alone(s.merge))
+	tables, err := filepath.Glob(filepath.Join(s.home.data, "*.sst"))
+	if err != nil || len(tables) == 0 {
+		t.Fatal(tables, err)
+	}
+	data := s.home.data
+	s.Close()
+	<-s.closed
+	overwrite(t, filepath.Join(data, filepath.Base(tables[0])), 0, 1, noise)
+	for range 3 {
+		s = open(t, dir, tor.Geometry(), Options{Quota: quota, MinFree: -1})
+		for i := range s.Pieces() {
+			must(t, s.Delete(i))
+		}
+		mustPut(t, s, tor, all(40)...)
+		if got := checkHad(t, s, tor); got != 40 || diskBytes(dir) > quota {
+			t.Errorf("%d pieces right, %d bytes on disk", got, diskBytes(dir))
+		}
+		s.Close()
+		<-s.closed
+		must(t, os.Remove(filepath.Join(data, discardName)))
+	}
 }

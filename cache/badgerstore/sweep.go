@@ -31,14 +31,25 @@ func sweep(dir string, log *slog.Logger) error {
 		case ".vlog", ".mem":
 			bad = !logStarts(name)
 		default:
-			bad = e.Name() == "KEYREGISTRY" && !registryOK(name) || e.Name() == "DISCARD" && !discardOK(name)
+			bad = e.Name() == "KEYREGISTRY" && !registryOK(name) || e.Name() == discardName && !discardOK(name)
 		}
 		if bad {
 			log.Warn("badgerstore: damaged file is removed", "file", name)
 			err = errors.Join(err, os.Remove(name))
 		}
 	}
-	return errors.Join(err, sweepTables(dir, log))
+	dropped, terr := sweepTables(dir, log)
+	if dropped { // what they said is had is garbage now, which the statistics don't know
+		terr = errors.Join(terr, removeIfThere(filepath.Join(dir, discardName)))
+	}
+	return errors.Join(err, terr)
+}
+
+func removeIfThere(name string) error {
+	if err := os.Remove(name); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
 }
 
 // logStarts reports whether a log file has its header: a key id, which is zero
@@ -81,19 +92,20 @@ func discardOK(name string) bool {
 	return true
 }
 
-// sweepTables takes missing and damaged tables out of the manifest.
-func sweepTables(dir string, log *slog.Logger) error {
+// sweepTables takes missing and damaged tables out of the manifest, and reports
+// whether there were any.
+func sweepTables(dir string, log *slog.Logger) (dropped bool, err error) {
 	f, err := os.OpenFile(filepath.Join(dir, badger.ManifestFilename), os.O_RDWR, 0)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil
+		return false, nil
 	}
 	if err != nil {
-		return err
+		return false, err
 	}
 	defer f.Close()
 	manifest, end, err := badger.ReplayManifestFile(f, 0, badger.Options{Logger: badgerLog{log}})
 	if err != nil {
-		return fmt.Errorf("manifest: %w", err)
+		return false, fmt.Errorf("manifest: %w", err)
 	}
 	var drop []uint64
 	for id := range manifest.Tables {
@@ -103,9 +115,9 @@ func sweepTables(dir string, log *slog.Logger) error {
 		}
 	}
 	if len(drop) == 0 {
-		return nil
+		return false, nil
 	}
-	return errors.Join(f.Truncate(end), appendDeletions(f, end, drop), f.Sync())
+	return true, errors.Join(f.Truncate(end), appendDeletions(f, end, drop), f.Sync())
 }
 
 // appendDeletions writes at off of the manifest that tables are gone: a
