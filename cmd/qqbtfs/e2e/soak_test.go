@@ -33,18 +33,16 @@ func TestSoak(t *testing.T) {
 	}
 	k := newSoak(t)
 	k.m = k.s.mount(k.args...)
-	for part := range 4 {
-		if part%2 == 1 { // after every other part, so that one process lives for two
-			k.churn(total / 4)
-			k.settle()
-			continue
-		}
-		if part > 0 {
-			k.remount()
-		}
-		k.churn(total / 4)
-		k.warm = k.quiet()
+	// Half of the time for remounts, and half for one process to grow if it leaks.
+	lives := max(1, int(total/(2*time.Minute)))
+	for range lives {
+		k.churn(total / 2 / time.Duration(lives))
+		k.remount()
 	}
+	k.churn(total / 4)
+	k.warm = k.quiet()
+	k.churn(total / 4)
+	k.settle()
 	t.Logf("%d reads of %d MiB, %d seeders started, %d remounts; then %+v, when warm %+v",
 		k.reads, k.bytes>>20, k.seeds, k.remounts, k.last, k.warm)
 	if k.reads == 0 || k.seeds < 2 || k.remounts == 0 {
