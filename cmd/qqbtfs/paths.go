@@ -2,6 +2,7 @@ package main
 
 import (
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -16,7 +17,7 @@ import (
 // be a dead mount.
 func realPath(path string) (string, error) {
 	for range 16 {
-		abs, err := filepath.Abs(path)
+		abs, err := absPath(path)
 		if err != nil {
 			return "", err
 		}
@@ -33,6 +34,19 @@ func realPath(path string) (string, error) {
 		}
 	}
 	return "", syscall.ELOOP
+}
+
+// absPath is filepath.Abs that also works in a directory which is removed by now: the
+// shell remembers where that was.
+func absPath(path string) (string, error) {
+	abs, err := filepath.Abs(path)
+	if err == nil {
+		return abs, nil
+	}
+	if wd := os.Getenv("PWD"); filepath.IsAbs(wd) {
+		return filepath.Join(wd, path), nil
+	}
+	return "", errors.New("the current directory does not exist any more: give an absolute path")
 }
 
 // realParent resolves the links above the last component of abs.

@@ -37,6 +37,29 @@ func TestRealPath(t *testing.T) {
 	}
 }
 
+// From a directory that is removed its neighbours are still found.
+func TestRealPathFromRemovedDirectory(t *testing.T) {
+	dir, err := filepath.EvalSymlinks(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	gone := filepath.Join(dir, "gone")
+	if err := os.Mkdir(gone, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	t.Chdir(gone) // sets PWD
+	if err := os.Remove(gone); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := realPath("../m"); err != nil || got != dir+"/m" {
+		t.Errorf("realPath = %q, %v", got, err)
+	}
+	t.Setenv("PWD", "")
+	if got, err := realPath("../m"); err == nil || !strings.Contains(err.Error(), "give an absolute path") {
+		t.Errorf("without PWD realPath = %q, %v", got, err)
+	}
+}
+
 // Nothing that the mount itself uses may lie inside it.
 func TestPlaceConflicts(t *testing.T) {
 	dir := home(t)

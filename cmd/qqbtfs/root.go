@@ -27,6 +27,7 @@ func (a *app) rootCmd() *cobra.Command {
 	root := &cobra.Command{
 		Use:           "qqbtfs",
 		Short:         "Mount torrents as files",
+		Version:       programVersion(),
 		Long:          rootHelp + "\n\n" + strings.TrimSpace(exitHelp()),
 		SilenceErrors: true,
 		SilenceUsage:  true,
@@ -39,6 +40,7 @@ func (a *app) rootCmd() *cobra.Command {
 		},
 		PersistentPreRunE: a.prepare,
 	}
+	root.SetVersionTemplate(versionLine())
 	root.SetOut(a.out)
 	root.SetErr(a.err)
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {

@@ -165,3 +165,11 @@ func TestHelpNamesEveryExitCode(t *testing.T) {
 		}
 	}
 }
+
+func TestVersion(t *testing.T) {
+	home(t)
+	flag, cmd := run(t, "--version"), run(t, "version")
+	if flag != cmd || flag.code != codeOK || !strings.HasPrefix(flag.out, "qqbtfs "+programVersion()+" (") {
+		t.Errorf("%+v and %+v", flag, cmd)
+	}
+}

@@ -25,6 +25,11 @@ func programVersion() string {
 // userAgent is how the program calls itself to servers and peers.
 func userAgent() string { return "qqbtfs/" + programVersion() }
 
+// versionLine is what the command and the flag print.
+func versionLine() string {
+	return fmt.Sprintf("qqbtfs %s (%s, %s/%s)\n", programVersion(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
+}
+
 func (a *app) versionCmd() *cobra.Command {
 	return &cobra.Command{
 		Use:               "version",
@@ -32,7 +37,7 @@ func (a *app) versionCmd() *cobra.Command {
 		Args:              cobra.NoArgs,
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(*cobra.Command, []string) error {
-			_, err := fmt.Fprintf(a.out, "qqbtfs %s (%s, %s/%s)\n", programVersion(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
+			_, err := fmt.Fprint(a.out, versionLine())
 			return err
 		},
 	}
