@@ -164,7 +164,7 @@ func (m *mounting) run(ctx context.Context, sources []string) (err error) {
 	if err := m.up(torrents); err != nil {
 		return err
 	}
-	m.a.log.Info("mounted", "at", m.place.mountpoint, "listen", strings.Join(m.node.addrs(), " "), "took", time.Since(m.started).Round(time.Millisecond))
+	m.a.log.Info("mounted", "at", m.place.mountpoint, "listen", strings.Join(m.node.addrs(), " "), "took_ms", time.Since(m.started).Milliseconds())
 	if err := m.a.parent.Ready(); err != nil {
 		m.a.log.Warn("the starting process is gone", "err", err)
 	}
