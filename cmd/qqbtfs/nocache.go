@@ -22,7 +22,7 @@ func (p *place) prepareCache(background bool) error {
 	case errors.Is(err, syscall.ENOSPC): // the caches are made when there is space
 		p.moveLog(background)
 		return nil
-	case !errors.Is(err, syscall.EROFS) && !errors.Is(err, fs.ErrPermission):
+	case !errors.Is(err, syscall.EROFS) && !errors.Is(err, fs.ErrPermission) && !makesNothing(err):
 		return failf(codeDisk, "cache directory: %w", err)
 	}
 	p.noCache = err
@@ -35,6 +35,17 @@ func (p *place) moveLog(background bool) {
 	if background && filepath.Dir(p.logFile) == p.cacheDir {
 		p.logFile = p.otherLog()
 	}
+}
+
+// makesNothing reports whether err is that of a file system in which nothing can be
+// made, such as /proc: there is no such directory, although the one above is there.
+func makesNothing(err error) bool {
+	var p *fs.PathError
+	if !errors.As(err, &p) || !errors.Is(err, fs.ErrNotExist) {
+		return false
+	}
+	_, lerr := os.Lstat(p.Path) // a link that leads nowhere is there
+	return errors.Is(lerr, fs.ErrNotExist) && isDir(filepath.Dir(p.Path))
 }
 
 // otherLog finds another place for the log.

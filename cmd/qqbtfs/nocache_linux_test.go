@@ -41,3 +41,21 @@ func TestReadOnlyCache(t *testing.T) {
 		}
 	}
 }
+
+// In /proc and /sys nothing can be made, each says so in its own way.
+func TestCacheWhereNothingIsMade(t *testing.T) {
+	for _, dir := range []string{"/proc/qqbtfs", "/sys/qqbtfs"} {
+		p := place{cacheDir: dir}
+		if err := p.prepareCache(false); err != nil || p.noCache == nil {
+			t.Errorf("%s: %v, from memory because of %v", dir, err, p.noCache)
+		}
+	}
+	link := t.TempDir() + "/link"
+	if err := os.Symlink("/none/disk", link); err != nil {
+		t.Fatal(err)
+	}
+	p := place{cacheDir: link}
+	if err := p.prepareCache(false); exitCode(err) != codeDisk {
+		t.Errorf("a link to nowhere: %v", err)
+	}
+}
