@@ -163,22 +163,6 @@ func (p *Picker) Lost(i int) {
 	p.SetDemand(p.demand)
 }
 
-// Class returns the demand that piece i is under now.
-func (p *Picker) Class(i int) Class {
-	if _, ok := p.urgent[i]; ok {
-		return Urgent
-	}
-	for _, r := range p.demand.Readahead {
-		if r.First <= i && i <= r.Last {
-			return Readahead
-		}
-	}
-	if p.demand.Fill {
-		return Background
-	}
-	return Idle
-}
-
 // blocks returns the number of blocks of piece i.
 func (p *Picker) blocks(i int) int { return (p.cfg.PieceSize(i) + BlockSize - 1) / BlockSize }
 

@@ -234,9 +234,3 @@ func (p *Picker) Failed(i int, only *SourceID) {
 	pc.only = only
 	p.epoch++
 }
-
-// Open returns how many pieces are begun, and their bytes.
-func (p *Picker) Open() (pieces int, bytes int64) { return len(p.open), p.openBytes }
-
-// IsOpen reports whether piece i is begun.
-func (p *Picker) IsOpen(i int) bool { return p.open[i] != nil }
