@@ -70,8 +70,19 @@ func (s *Store) tidy() error {
 	if err := s.reclaim(reclaimRatio, s.alone); err != nil {
 		return err
 	}
-	s.garbage.Add(-garbage)
+	s.spent(garbage)
 	return nil
+}
+
+// spent takes n bytes off the garbage that is known. A writer in need may have
+// reclaimed some of it meanwhile.
+func (s *Store) spent(n int64) {
+	for {
+		was := s.garbage.Load()
+		if s.garbage.CompareAndSwap(was, max(0, was-n)) {
+			return
+		}
+	}
 }
 
 // alone runs do with the token.
