@@ -20,16 +20,37 @@ type mapping struct {
 // of it at once. Badger's stores would do so one page and one fault at a time,
 // which costs more than all else that a write does. It is a hint: where it fails
 // nothing is lost but time.
-func (m *mapping) populate(name string, off, n int64) {
-	if m.name != name && !m.find(name) {
-		return
+//
+// With huge it does so in huge pages; off and n must be multiples of hugePage then,
+// or what is dirty on disk is more than that.
+func (m *mapping) populate(name string, off, n int64, huge bool) {
+	if m.name != name {
+		if !m.find(name) {
+			return
+		}
+		if huge {
+			m.wantHuge()
+		}
 	}
 	from := uintptr(off) &^ uintptr(os.Getpagesize()-1)
 	to := min(uintptr(off+n), m.size)
 	if from >= to {
 		return
 	}
+	if first := max(from, hugePage); huge && first < to { // a read makes huge pages, a write small ones
+		unix.Syscall(unix.SYS_MADVISE, m.start+first, to-first, unix.MADV_POPULATE_READ)
+	}
 	unix.Syscall(unix.SYS_MADVISE, m.start+from, to-from, unix.MADV_POPULATE_WRITE)
+}
+
+// wantHuge asks for huge pages behind the first one. That has a small page already,
+// for Badger has written the file's header, and the kernel's readahead gives up huge
+// pages where it meets one; told that access is random, it does not read ahead.
+func (m *mapping) wantHuge() {
+	if m.size > hugePage {
+		unix.Syscall(unix.SYS_MADVISE, m.start+hugePage, m.size-hugePage, unix.MADV_HUGEPAGE)
+		unix.Syscall(unix.SYS_MADVISE, m.start, m.size, unix.MADV_RANDOM)
+	}
 }
 
 // find looks the mapping up in the list that the kernel keeps.

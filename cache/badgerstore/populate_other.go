@@ -5,6 +5,6 @@ package badgerstore
 // mapping is where the newest value-log file lies in our memory: not known here.
 type mapping struct{}
 
-func (*mapping) populate(string, int64, int64) {}
+func (*mapping) populate(string, int64, int64, bool) {}
 
 func populateRead([]byte) {}
