@@ -210,33 +210,6 @@ func (t *Torrent) Lost(index int, err error) {
 // its window.
 func (t *Torrent) Pinned(index int) bool { return t.waits.needs(index) }
 
-// LocalBytes returns how many bytes of a file are here.
-func (t *Torrent) LocalBytes(file int) int64 {
-	first, last := t.lay.FilePieces(file)
-	ext := t.lay.Files[file]
-	var n int64
-	for i := first; i <= last; i++ {
-		if t.store.Has(i) {
-			from := t.lay.PieceOffset(i)
-			to := from + int64(t.lay.PieceSize(i))
-			n += min(to, ext.End()) - max(from, ext.Offset)
-		}
-	}
-	return n
-}
-
-// FilePieces returns how many pieces hold bytes of a file, and how many of them
-// are here.
-func (t *Torrent) FilePieces(file int) (all, have int) {
-	first, last := t.lay.FilePieces(file)
-	for i := first; i <= last; i++ {
-		if t.store.Has(i) {
-			have++
-		}
-	}
-	return last - first + 1, have
-}
-
 // FailReads ends all waiting reads with ErrClosed, now and from now on.
 func (t *Torrent) FailReads() { t.waits.close() }
 

@@ -27,13 +27,14 @@ const (
 
 // filesystem answers the kernel's requests. Its methods are called concurrently.
 // What it does not override is answered with ENOSYS, after which the kernel stops
-// asking: flush, fsync, lseek, ioctl, poll, statx.
+// asking: flush, fsync, ioctl, poll, statx, and lseek if not sparse.
 type filesystem struct {
 	fuse.RawFileSystem
 	tree    atomic.Pointer[tree]
 	handles handleTable
 	uid     uint32
 	gid     uint32
+	sparse  bool // see Options.SparseView
 	// abandoned reports whether nobody waits any more for a request of process pid;
 	// interrupted says that the kernel sent an interrupt for it.
 	abandoned func(pid uint32, interrupted bool) bool

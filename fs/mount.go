@@ -38,6 +38,10 @@ type Options struct {
 	// files together; when they are used up every file of the mount stalls. Zero
 	// means 512.
 	MaxBackground int
+	// SparseView makes SEEK_DATA and SEEK_HOLE tell what is local (on Linux). Whoever copies only
+	// what SEEK_DATA finds, as cp does, then gets zeros for the rest. Without it files
+	// have no holes.
+	SparseView bool
 	// FSName is the source in the list of mounts. Empty means "qqbtfs".
 	FSName string
 	// Debug logs every request and its answer at debug level.
@@ -133,6 +137,7 @@ func Mount(dir string, ts []Torrent, opt Options) (*FS, error) {
 	}
 	f := &FS{dir: dir, opt: opt, done: make(chan struct{}), detached: make(chan struct{})}
 	f.raw = newFilesystem(t, uint32(opt.UID), uint32(opt.GID))
+	f.raw.sparse = opt.SparseView
 	if f.conn, err = connect(dir, opt); err != nil {
 		return nil, fmt.Errorf("fs: mount %s: %w", dir, err)
 	}

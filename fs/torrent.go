@@ -22,6 +22,10 @@ type Torrent interface {
 	// LocalBytes is how many bytes of the file are in the cache. It is called for
 	// every entry of a listing, so it must be cheap and must not block.
 	LocalBytes(file int) int64
+	// Next returns the first offset from off on, which lies in the file, whose byte is
+	// in the cache, or is not; the file's length if there is none. It must hold at one
+	// moment, and not block. It is asked with Options.SparseView only.
+	Next(file int, off int64, local bool) int64
 	// Xattrs are the extended attributes of a file, or of the torrent for file -1.
 	// The keys come without the "user.qqbtfs." in front.
 	Xattrs(file int) map[string]string

@@ -25,6 +25,7 @@ func (f *fake) Files() []File {
 func (f *fake) ModTime() time.Time           { return time.Unix(1e9, 0) }
 func (f *fake) Open(int) (Handle, error)     { return nil, nil }
 func (f *fake) LocalBytes(int) int64         { return 0 }
+func (f *fake) Next(int, int64, bool) int64  { return 0 }
 func (f *fake) Xattrs(int) map[string]string { return map[string]string{InfoHashXattr: f.hash} }
 
 func TestRootNames(t *testing.T) {

@@ -104,6 +104,7 @@ type mountFlags struct {
 	fill        config.Choice
 	readTimeout config.Duration
 	allowOther  bool
+	sparseView  bool
 	uid, gid    int
 	umask       config.Mode
 }
@@ -115,6 +116,7 @@ func (m *mountFlags) register(fs *pflag.FlagSet) {
 	fs.Var(&m.fill, "fill", "what to download beside what is read: everything in the background, or nothing")
 	fs.Var(&m.readTimeout, "read-timeout", "fail a read that waited that long for the swarm (0: never)")
 	fs.BoolVar(&m.allowOther, "allow-other", false, "let other users see the mount")
+	fs.BoolVar(&m.sparseView, "sparse-view", false, "show what is not here as holes to SEEK_DATA and SEEK_HOLE (cp then copies zeros for it)")
 	fs.IntVar(&m.uid, "uid", -1, "owner of the files (default: you)")
 	fs.IntVar(&m.gid, "gid", -1, "group of the files (default: yours)")
 	fs.Var(&m.umask, "umask", "permission bits to take away, in octal")

@@ -258,6 +258,7 @@ func (m *mounting) show() error {
 		UID:        m.flags.uid,
 		GID:        m.flags.gid,
 		Umask:      os.FileMode(m.flags.umask),
+		SparseView: m.flags.sparseView,
 		Logger:     m.a.log.Logger,
 	})
 	if err != nil {

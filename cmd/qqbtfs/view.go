@@ -14,13 +14,14 @@ import (
 // view shows a member as an fs.Torrent: its files without the padding.
 type view struct {
 	m       *member
+	local   local
 	files   []fs.File
 	indices []int       // of files in the metainfo
 	back    map[int]int // the inverse
 }
 
 func newView(m *member) *view {
-	v := &view{m: m, back: map[int]int{}}
+	v := &view{m: m, local: local{fetch.Layout(m.meta), m.store}, back: map[int]int{}}
 	for i, f := range m.meta.Info.Files {
 		if f.Pad {
 			continue
@@ -37,7 +38,11 @@ func (v *view) Dir() bool          { return v.m.meta.Info.Dir }
 func (v *view) Files() []fs.File   { return v.files }
 func (v *view) ModTime() time.Time { return v.m.meta.Created }
 
-func (v *view) LocalBytes(file int) int64 { return v.m.t.LocalBytes(v.indices[file]) }
+func (v *view) LocalBytes(file int) int64 { return v.local.bytes(v.indices[file]) }
+
+func (v *view) Next(file int, off int64, local bool) int64 {
+	return v.local.next(v.indices[file], off, local)
+}
 
 func (v *view) Open(file int) (fs.Handle, error) {
 	return handle{v.m.t.NewReader(v.indices[file])}, nil
@@ -50,7 +55,7 @@ func (v *view) Xattrs(file int) map[string]string {
 	if file < 0 {
 		all, have = v.m.meta.NumPieces(), v.m.store.Stats().Pieces
 	} else {
-		all, have = v.m.t.FilePieces(v.indices[file])
+		all, have = v.local.pieces(v.indices[file])
 	}
 	return map[string]string{
 		fs.InfoHashXattr: fmt.Sprintf("%x", v.m.meta.HashV1()),
@@ -61,9 +66,8 @@ func (v *view) Xattrs(file int) map[string]string {
 
 // watch tells the file system of local bytes that get lost.
 func (v *view) watch(f *fs.FS) {
-	lay := fetch.Layout(v.m.meta)
 	changed := func(index int) {
-		for file := range lay.PieceFiles(index) {
+		for file := range v.local.lay.PieceFiles(index) {
 			if i, shown := v.back[file]; shown {
 				f.Changed(v, i)
 			}

@@ -97,6 +97,17 @@ func (t *Torrent) LocalBytes(file int) int64 {
 	return n
 }
 
+// Next looks for a piece that has arrived, or has not.
+func (t *Torrent) Next(file int, off int64, local bool) int64 {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	start, size := t.offsets[file], t.cfg.Files[file].Length
+	for off < size && t.has[(start+off)/t.cfg.PieceLength] != local {
+		off = ((start+off)/t.cfg.PieceLength+1)*t.cfg.PieceLength - start
+	}
+	return min(off, size)
+}
+
 // Open counts the handle.
 func (t *Torrent) Open(file int) (fs.Handle, error) {
 	t.update(func() { t.state.Open++; t.state.Opened++ })

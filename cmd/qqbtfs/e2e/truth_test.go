@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"io/fs"
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -70,6 +71,100 @@ func TestTruthDuringFill(t *testing.T) {
 	if d := blocks(t, name); d != 4<<20 {
 		t.Errorf("st_blocks of the complete file: %d bytes", d)
 	}
+}
+
+// told are all extended attributes of a file, as a program finds them.
+func told(t *testing.T, name string) map[string]string {
+	t.Helper()
+	list := make([]byte, 1000)
+	n, err := unix.Listxattr(name, list)
+	if err != nil {
+		t.Fatal(name, err)
+	}
+	all := map[string]string{}
+	for key := range strings.FieldsFuncSeq(string(list[:n]), func(r rune) bool { return r == 0 }) {
+		value := make([]byte, 100)
+		if n, err = unix.Getxattr(name, key, value); err != nil {
+			t.Fatal(name, key, err)
+		}
+		all[key] = string(value[:n])
+	}
+	return all
+}
+
+// progress is what user.qqbtfs.progress is for so many pieces: all digits are true, and
+// only all are 100.0%.
+func progress(have, all int) float64 {
+	return math.Floor(float64(have)/float64(all)*1000) / 10
+}
+
+// Every extended attribute, of the torrent and of files that share a piece, lies between
+// what status said before and what it says after; those of the files add up.
+func TestXattrsDuringFill(t *testing.T) {
+	t.Parallel()
+	s := newSandbox(t)
+	dir, torrent, _ := s.pair()
+	hash := s.info(torrent).InfoHash
+	seed := s.seed(torrent, dir, "--upload-limit", "400kB/s")
+	m := s.mount("--peer", seed.addr, torrent)
+	partial := 0
+	for before := m.torrent(); !before.Complete; {
+		// Nothing changes but by pieces that come, so what the files have, asked for
+		// between two looks at the torrent, is between what it has.
+		root, pair := told(t, m.dir), told(t, m.dir+"/pair")
+		a, b := told(t, m.dir+"/pair/a.bin"), told(t, m.dir+"/pair/b.bin")
+		after := m.torrent()
+		for _, x := range []map[string]string{root, pair, a, b} {
+			if len(x) != 3 || x["user.qqbtfs.info-hash"] != hash {
+				t.Fatalf("attributes: %v", x)
+			}
+		}
+		for _, x := range []map[string]string{root, pair} {
+			have, all := fraction(t, x)
+			if have < before.PiecesHave || have > after.PiecesHave || all != after.Pieces {
+				t.Errorf("pieces %d/%d, status %d before and %d after of %d", have, all, before.PiecesHave, after.PiecesHave, after.Pieces)
+			}
+			if p := percent(t, x); p < progress(before.PiecesHave, all) || p > progress(after.PiecesHave, all) {
+				t.Errorf("progress %v, status %d before and %d after of %d", p, before.PiecesHave, after.PiecesHave, all)
+			}
+		}
+		haveA, allA := fraction(t, a)
+		haveB, allB := fraction(t, b)
+		const shared = 1
+		if allA+allB-shared != after.Pieces || haveA+haveB < before.PiecesHave || haveA+haveB > after.PiecesHave+shared {
+			t.Errorf("pieces of the files %d/%d and %d/%d, status %d before and %d after", haveA, allA, haveB, allB, before.PiecesHave, after.PiecesHave)
+		}
+		if after.PiecesHave > 0 && !after.Complete {
+			partial++
+		}
+		before = after
+	}
+	if partial < 5 {
+		t.Errorf("only %d looks at an incomplete torrent", partial)
+	}
+	for _, name := range []string{"", "/pair", "/pair/a.bin", "/pair/b.bin"} {
+		if x := told(t, m.dir+name); x["user.qqbtfs.progress"] != "100.0%" {
+			t.Errorf("%q, complete, has %v", name, x)
+		}
+	}
+}
+
+// fraction is what user.qqbtfs.pieces says.
+func fraction(t *testing.T, x map[string]string) (have, all int) {
+	t.Helper()
+	if _, err := fmt.Sscanf(x["user.qqbtfs.pieces"], "%d/%d", &have, &all); err != nil {
+		t.Fatalf("%v: %v", x, err)
+	}
+	return have, all
+}
+
+// percent is what user.qqbtfs.progress says.
+func percent(t *testing.T, x map[string]string) (p float64) {
+	t.Helper()
+	if _, err := fmt.Sscanf(x["user.qqbtfs.progress"], "%g%%", &p); err != nil {
+		t.Fatalf("%v: %v", x, err)
+	}
+	return p
 }
 
 // What the mount says that it has can be read when nobody is there to ask, byte by
