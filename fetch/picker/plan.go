@@ -177,25 +177,53 @@ func (p *Picker) take(now time.Time, s *source, pc *piece, queue time.Duration, 
 func (p *Picker) planBackground(now time.Time, s *source, queue time.Duration, out []Assignment) []Assignment {
 	if p.demand.Fill {
 		out = p.planRanges(now, s, p.demand.Next, queue, Background, out)
+		out = p.planScarce(now, s, queue, out)
 	}
 	// What is begun is finished first, also when nobody wants it any more: its
 	// bytes are spent already.
-	for at := 0; at < len(p.partial) && s.room(now, queue) > 0; at++ {
-		pc := p.partial[at]
-		if !s.canServe(pc.index) {
-			continue
-		}
-		out = p.take(now, s, pc, queue, Background, out)
-		if pc.free == 0 { // it left the list
-			at--
-		}
-	}
+	out = p.planPartial(now, s, queue, out, func(int) bool { return true })
 	for p.demand.Fill && s.room(now, queue) > 0 && !p.full() {
 		i := p.rarest(s)
 		if i < 0 {
 			break
 		}
 		out = p.take(now, s, p.openPiece(i), queue, Background, out)
+	}
+	return out
+}
+
+// planScarce asks a seed for what only seeds have, so that the next to want it can
+// have it of us. What is begun and others have too is left to them: a swarm lives on
+// what is new from its seed.
+func (p *Picker) planScarce(now time.Time, s *source, queue time.Duration, out []Assignment) []Assignment {
+	if !s.seed || !s.open {
+		return out
+	}
+	out = p.planPartial(now, s, queue, out, p.scarce)
+	for s.room(now, queue) > 0 && !p.full() && len(p.rarity.order) > 0 && p.scarce(int(p.rarity.order[0])) {
+		before := len(out)
+		if out = p.take(now, s, p.openPiece(int(p.rarity.order[0])), queue, Background, out); len(out) == before {
+			break
+		}
+	}
+	return out
+}
+
+// scarce reports whether nobody but seeds has piece i.
+func (p *Picker) scarce(i int) bool { return p.rarity.count[i] == 0 }
+
+// planPartial asks s for what is free in pieces that are begun, those that are
+// meant.
+func (p *Picker) planPartial(now time.Time, s *source, queue time.Duration, out []Assignment, meant func(i int) bool) []Assignment {
+	for at := 0; at < len(p.partial) && s.room(now, queue) > 0; at++ {
+		pc := p.partial[at]
+		if !s.canServe(pc.index) || !meant(pc.index) {
+			continue
+		}
+		out = p.take(now, s, pc, queue, Background, out)
+		if pc.free == 0 { // it left the list
+			at--
+		}
 	}
 	return out
 }

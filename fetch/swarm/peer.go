@@ -30,9 +30,10 @@ type peer struct {
 
 	weChoke    bool
 	interested bool
-	unchoked   time.Time      // when we last unchoked it
-	queue      []wire.Request // its requests that wait to be served
-	serving    int64          // bytes given to Serve and not written yet
+	unchoked   time.Time // when its last turn to be served began
+	exchange
+	queue   []wire.Request // its requests that wait to be served
+	serving int64          // bytes given to Serve and not written yet
 }
 
 // stepPeer takes in the events of connections.
@@ -77,7 +78,7 @@ func (s *Swarm) stepPeer(ev Event) {
 	case PeerInterested:
 		if p := s.peers[ev.Peer]; p != nil {
 			p.interested = ev.Interested
-			s.unchokeFree()
+			s.interestChanged(p)
 		}
 	}
 }
@@ -92,6 +93,7 @@ func (s *Swarm) peerConnected(ev PeerConnected) {
 		id: ev.Peer, addr: ev.Addr, outgoing: ev.Outgoing, fast: ev.Fast, remote: ev.Remote,
 		since: s.now, used: s.now, chokesUs: true, weChoke: true,
 	}
+	p.turn = s.choker.left[p.addr.Addr()]
 	s.peers[p.id] = p
 	s.order = append(s.order, p.id)
 	s.pick.Attach(p.id, p.fast)
@@ -207,8 +209,9 @@ func (s *Swarm) remove(p *peer) {
 	delete(s.peers, p.id)
 	s.order = slices.DeleteFunc(s.order, func(id PeerID) bool { return id == p.id })
 	s.remember(p)
+	s.rememberTurn(p)
 	s.dirty = true
-	s.unchokeFree()
+	s.fillSlots()
 }
 
 func (s *Swarm) peerGone(ev PeerGone) {

@@ -202,12 +202,29 @@ func (r *rig) check() {
 			r.t.Fatalf("peer %d waits for %d requests with only %d bytes on the way", id, len(p.queue), p.serving)
 		}
 	}
-	if slots := max(s.cfg.UploadSlots, 0); unchoked > slots {
-		r.t.Fatalf("%d peers unchoked, %d slots", unchoked, slots)
-	}
+	r.checkSlots(unchoked)
 	r.checkAddresses(outgoing)
 	if st := s.stats; st.Downloaded < 0 || st.Wasted < 0 || st.Uploaded < 0 {
 		r.t.Fatalf("counters below zero: %+v", st)
+	}
+}
+
+func (r *rig) checkSlots(unchoked int) {
+	r.t.Helper()
+	holders := r.choker.holders
+	if len(holders) != unchoked {
+		r.t.Fatalf("%d peers unchoked, %d hold a slot", unchoked, len(holders))
+	}
+	for _, p := range holders {
+		if p.weChoke || r.peers[p.id] != p {
+			r.t.Fatalf("peer %d holds a slot and is choked, or gone", p.id)
+		}
+	}
+	if r.cfg.UploadSlots != 0 && unchoked > r.slots() || unchoked > mostSlots {
+		r.t.Fatalf("%d peers unchoked, %d slots", unchoked, r.slots())
+	}
+	if unchoked < r.slots() && r.firstWaiting() != nil {
+		r.t.Fatalf("peer %d waits while %d of %d slots are taken", r.firstWaiting().id, unchoked, r.slots())
 	}
 }
 

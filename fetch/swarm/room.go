@@ -5,7 +5,7 @@ package swarm
 // nothing for us, or never serve it, could keep everyone else out for ever. A
 // peer that we serve stays; others are given up rarely, longest idle first.
 func (s *Swarm) makeRoom() {
-	if !s.wants || s.complete() || s.room() || s.now.Sub(s.madeRoom) < rotateEvery || !s.addrs.due(s.now, false) {
+	if !s.wants || s.complete() || s.room() || s.now.Sub(s.madeRoom) < roomEvery || !s.addrs.due(s.now, false) {
 		return
 	}
 	var idle *peer

@@ -2,7 +2,6 @@ package swarm
 
 import (
 	"slices"
-	"time"
 
 	"github.com/qqbtfs/qqbtfs/peerconn/wire"
 )
@@ -10,88 +9,6 @@ import (
 // serveWindow is how many bytes may be on their way from the cache to the socket
 // of one peer.
 const serveWindow = 512 << 10
-
-// slots decides whom we unchoke: a fixed number of interested peers, and every
-// rotateEvery the one that was served longest gives its slot to one that waits.
-type slots struct{ rotated time.Time }
-
-func (s *Swarm) unchokedCount() int {
-	n := 0
-	for _, p := range s.peers {
-		if !p.weChoke {
-			n++
-		}
-	}
-	return n
-}
-
-// unchokeFree gives free slots to interested peers, those first that have waited
-// longest, and takes the slots of peers that lost interest when others wait.
-func (s *Swarm) unchokeFree() {
-	for _, p := range s.waiting() {
-		if s.unchokedCount() >= s.cfg.UploadSlots && !s.chokeIdle() {
-			return
-		}
-		s.unchoke(p)
-	}
-}
-
-// waiting returns the interested peers that we choke, longest waiting first.
-func (s *Swarm) waiting() []*peer {
-	var list []*peer
-	for _, id := range s.order {
-		if p := s.peers[id]; p.interested && p.weChoke {
-			list = append(list, p)
-		}
-	}
-	slices.SortStableFunc(list, func(a, b *peer) int { return a.unchoked.Compare(b.unchoked) })
-	return list
-}
-
-// chokeIdle takes the slot of a peer that is not interested any more.
-func (s *Swarm) chokeIdle() bool {
-	for _, id := range s.order {
-		if p := s.peers[id]; !p.weChoke && !p.interested {
-			s.choke(p)
-			return true
-		}
-	}
-	return false
-}
-
-func (s *Swarm) rotate() {
-	if s.now.Sub(s.slots.rotated) < rotateEvery {
-		return
-	}
-	s.slots.rotated = s.now
-	s.unchokeFree()
-	waiting := s.waiting()
-	if len(waiting) == 0 || s.cfg.UploadSlots < 0 {
-		return
-	}
-	var longest *peer
-	for _, id := range s.order {
-		if p := s.peers[id]; !p.weChoke && (longest == nil || p.unchoked.Before(longest.unchoked)) {
-			longest = p
-		}
-	}
-	if longest != nil {
-		s.choke(longest)
-		s.unchoke(waiting[0])
-	}
-}
-
-func (s *Swarm) unchoke(p *peer) {
-	p.weChoke, p.unchoked = false, s.now
-	s.do(Send{p.id, wire.Unchoke{}})
-}
-
-// choke stops serving a peer and forgets its queue. The connection rejects what
-// was in it, as BEP 6 asks for.
-func (s *Swarm) choke(p *peer) {
-	p.weChoke, p.queue = true, nil
-	s.do(Send{p.id, wire.Choke{}})
-}
 
 func (s *Swarm) peerRequests(ev PeerRequests) {
 	p := s.peers[ev.Peer]
@@ -142,6 +59,10 @@ func (s *Swarm) blockServed(ev BlockServed) {
 		return
 	}
 	p.serving -= int64(ev.Req.Length)
+	if ev.Sent {
+		p.gave += int64(ev.Req.Length)
+		p.taken += int64(ev.Req.Length)
+	}
 	if !ev.Sent && !p.weChoke {
 		s.reject(p, ev.Req)
 	}

@@ -1,9 +1,7 @@
 package swarm
 
 import (
-	"fmt"
 	"testing"
-	"time"
 
 	"github.com/qqbtfs/qqbtfs/peerconn/wire"
 )
@@ -17,62 +15,6 @@ func server(t *testing.T, slots int, ids ...PeerID) *rig {
 		r.do(PeerConnected{Peer: id, Addr: addr(id), Fast: id%2 == 1, Remote: remoteID(id)}, PeerInterested{id, true})
 	}
 	return r
-}
-
-func (r *rig) unchoked() (ids []PeerID) {
-	for _, id := range r.order {
-		if !r.peers[id].weChoke {
-			ids = append(ids, id)
-		}
-	}
-	return ids
-}
-
-func (r *rig) wantUnchoked(ids ...PeerID) {
-	r.t.Helper()
-	if got := r.unchoked(); fmt.Sprint(got) != fmt.Sprint(ids) {
-		r.t.Fatalf("unchoked %v, want %v", got, ids)
-	}
-}
-
-func TestSlots(t *testing.T) {
-	r := server(t, 2, 1, 2, 3)
-	r.wantUnchoked(1, 2)
-	r.do(PeerInterested{1, false}).wantUnchoked(2, 3)
-	r.do(PeerInterested{1, true}).wantUnchoked(2, 3)
-	r.do(PeerGone{Peer: 2}).wantUnchoked(1, 3)
-	r.do(PeerInterested{3, false}).wantUnchoked(1, 3) // nobody waits for the slot
-	server(t, -1, 1, 2).wait(time.Minute).wantUnchoked()
-}
-
-// A peer that only waits gets a slot in the end, and who had it longest gives
-// it.
-func TestRotation(t *testing.T) {
-	r := server(t, 2, 1, 2, 3, 4, 5)
-	turns := map[PeerID]int{}
-	before := map[PeerID]bool{1: true, 2: true}
-	for range 20 {
-		r.wait(rotateEvery)
-		now := map[PeerID]bool{}
-		for _, id := range r.unchoked() {
-			now[id] = true
-			if !before[id] {
-				turns[id]++
-			}
-		}
-		if len(now) != 2 {
-			t.Fatalf("%d unchoked", len(now))
-		}
-		before = now
-	}
-	for id := range PeerID(5) {
-		if n := turns[id+1]; n < 3 || n > 5 {
-			t.Errorf("peer %d had %d turns of 20 for five", id+1, n)
-		}
-	}
-	r = server(t, 2, 1, 2)
-	r.take()
-	r.wait(time.Minute).want()
 }
 
 // Blocks on their way to a socket are bounded, whatever the peer asks for.
@@ -138,9 +80,9 @@ func TestChokeForgetsWhatIsQueued(t *testing.T) {
 		r.do(PeerRequests{1, req(0, k)})
 	}
 	r.take()
-	r.wait(rotateEvery).want("send 1 choke", "send 2 unchoke")
+	r.wait(rechokeEvery).want("send 1 choke", "send 2 unchoke")
 	r.do(BlockServed{1, req(0, 0), true}, BlockServed{1, req(0, 1), false}).want()
-	r.wait(rotateEvery).take()
+	r.wait(rechokeEvery).take()
 	r.wantUnchoked(1)
 	r.do(BlockServed{1, req(0, 2), true}).want()
 }

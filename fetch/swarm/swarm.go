@@ -31,18 +31,21 @@ type Config struct {
 	MaxPeers int
 	// MaxDials bounds the dials under way; zero means 16.
 	MaxDials int
-	// UploadSlots is how many peers are served at a time; zero means 8, negative
-	// none.
+	// UploadSlots is how many peers are served at a time; zero means as many as the
+	// upload rate is good for, negative none.
 	UploadSlots int
+	// UploadLimit is what the uploads are limited to, in bytes per second; zero means
+	// that they are not.
+	UploadLimit int64
 }
 
 const (
-	tickEvery   = time.Second
-	fewPeers    = 8                // with fewer connected and nobody to dial, more are looked for
-	findEvery   = 30 * time.Second // but not more often than this
-	snubAfter   = 8 * time.Second  // owing blocks and delivering nothing for so long
-	dropAfter   = 60 * time.Second
-	rotateEvery = 10 * time.Second
+	tickEvery = time.Second
+	fewPeers  = 8                // with fewer connected and nobody to dial, more are looked for
+	findEvery = 30 * time.Second // but not more often than this
+	snubAfter = 8 * time.Second  // owing blocks and delivering nothing for so long
+	dropAfter = 60 * time.Second
+	roomEvery = 10 * time.Second // for a peer to make room for another
 )
 
 // Swarm is the state of one torrent. It is not safe for concurrent use.
@@ -63,11 +66,12 @@ type Swarm struct {
 
 	trials    map[int]*trial // pieces whose bytes were bad before
 	gone      map[PeerID]netip.AddrPort
-	slots     slots
+	choker    choker
 	lastFind  time.Time
 	lastTick  time.Time
 	madeRoom  time.Time
-	wants     bool // something is in demand
+	wants     bool  // something is in demand
+	urgent    []int // pieces that reads wait for
 	completed bool
 	dirty     bool // something changed that a plan may answer
 	out       []Command
@@ -92,9 +96,6 @@ func New(now time.Time, cfg Config) *Swarm {
 	if cfg.MaxDials == 0 {
 		cfg.MaxDials = 16
 	}
-	if cfg.UploadSlots == 0 {
-		cfg.UploadSlots = 8
-	}
 	s := &Swarm{
 		cfg:      cfg,
 		now:      now,
@@ -109,6 +110,7 @@ func New(now time.Time, cfg Config) *Swarm {
 		gone:     map[PeerID]netip.AddrPort{},
 		lastTick: now,
 	}
+	s.choker.at = now
 	for i := range cfg.Have.Ones() {
 		s.pick.Complete(i)
 	}
@@ -154,6 +156,7 @@ func (s *Swarm) Step(now time.Time, ev Event) {
 		s.pieceLost(ev.Piece)
 	case Wanted:
 		s.pick.SetDemand(ev.Demand)
+		s.urgent = ev.Urgent
 		s.wants = ev.Fill || len(ev.Urgent)+len(ev.Readahead) > 0
 		s.dirty = true
 	case PeersFound:
@@ -207,7 +210,7 @@ func (s *Swarm) tick() {
 		s.watch(s.peers[id])
 	}
 	s.watchTrials()
-	s.rotate()
+	s.rechoke()
 	s.makeRoom()
 	s.dial()
 	s.findPeers()
@@ -310,6 +313,7 @@ func (s *Swarm) blockReceived(ev BlockReceived) {
 	if p != nil {
 		p.snubbed, p.heard = false, s.now
 		p.delivered += int64(ev.Req.Length)
+		p.got += int64(ev.Req.Length)
 	}
 	if !r.Wanted {
 		s.stats.Wasted += int64(ev.Req.Length)
