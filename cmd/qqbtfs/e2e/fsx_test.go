@@ -41,25 +41,26 @@ func TestFsx(t *testing.T) {
 	t.Parallel()
 	s := newSandbox(t)
 	dir, torrent, contents := s.plain()
-	runFsx(t, "the plain files", dir, contents, 40)
+	runFsx(t, 0, "the plain files", dir, contents, 40)
 	m := s.mount("--peer", s.seed(torrent, dir, "--upload-limit", "2MB/s").addr, torrent)
 	began := m.torrent()
-	runFsx(t, "a mount that is filled", m.dir+"/plain", contents, 120)
+	runFsx(t, 100, "a mount that is filled", m.dir+"/plain", contents, 120)
 	if began.Complete {
 		t.Error("the mount was complete before the test began")
 	}
 	m.complete()
-	runFsx(t, "a complete mount", m.dir+"/plain", contents, 200)
+	runFsx(t, 200, "a complete mount", m.dir+"/plain", contents, 200)
 	m.unmount()
 	m.again("--ram", "256KiB", "--peer", nobody, torrent)
-	runFsx(t, "a mount that reads its disk", m.dir+"/plain", contents, 200)
+	runFsx(t, 300, "a mount that reads its disk", m.dir+"/plain", contents, 200)
 }
 
-// runFsx has some threads do n things each to the files of a directory.
-func runFsx(t *testing.T, what, dir string, contents map[string][]byte, n int) {
+// runFsx has some threads, with seeds from first on, do n things each to the files of a
+// directory.
+func runFsx(t *testing.T, first uint64, what, dir string, contents map[string][]byte, n int) {
 	t.Helper()
 	var g errgroup.Group
-	for seed := range uint64(8) {
+	for seed := first; seed < first+8; seed++ {
 		g.Go(func() error {
 			x, err := newFsx(dir, contents, seed)
 			if err != nil {
@@ -177,7 +178,7 @@ func (x *fsx) step() error {
 		return nil
 	}
 	if err != nil || !bytes.Equal(got, want) {
-		return fmt.Errorf("%s: %d bytes instead of %d, %w, after %s", x.file.Name(), len(got), len(want), err, strings.Join(x.history, ", "))
+		return fmt.Errorf("%s: %d bytes instead of %d, %v, after %s", x.file.Name(), len(got), len(want), err, strings.Join(x.history, ", "))
 	}
 	return nil
 }
