@@ -28,6 +28,9 @@ type Config struct {
 	// Disk is the tier below, empty or with pieces of an earlier run. It belongs
 	// to the Cache, which closes it. nil means RAM only.
 	Disk Store
+	// ReadOnly says that Disk takes no pieces: those that are put stay in RAM until
+	// newer ones need the room, as without a Disk.
+	ReadOnly bool
 	// RAM is the size of the RAM tier in bytes; zero means 48 MiB. A single
 	// piece larger than that still passes through.
 	RAM int64
@@ -214,7 +217,7 @@ func (c *Cache) Full() bool {
 	}
 	size := int64(c.cfg.PieceSize(0))
 	switch {
-	case c.cfg.Disk == nil:
+	case !c.writes():
 		return c.used+size > c.cfg.RAM
 	case c.failing != nil:
 		return true
@@ -222,6 +225,9 @@ func (c *Cache) Full() bool {
 		return c.cfg.Quota > 0 && c.bytes+size > c.cfg.Quota
 	}
 }
+
+// writes reports whether what is put goes to disk.
+func (c *Cache) writes() bool { return c.cfg.Disk != nil && !c.cfg.ReadOnly }
 
 // Stats implements Store.
 func (c *Cache) Stats() Stats {
@@ -237,8 +243,6 @@ func (c *Cache) Stats() Stats {
 		}
 	}
 	switch {
-	case errors.Is(failing, ErrReadOnly):
-		s.State = "directory not writable: RAM only"
 	case errors.Is(failing, ErrQuota):
 		s.State = "cache limit reached: RAM only"
 	case errors.Is(failing, ErrNoSpace):
