@@ -68,12 +68,13 @@ type Config struct {
 // Pieces from an earlier run are hashed when they are first read, and ahead of
 // a reader that goes through them in sequence.
 type Cache struct {
-	cfg    Config
-	pool   *Pool
-	ctx    context.Context // of the background work; ends in Close
-	cancel context.CancelFunc
-	wg     sync.WaitGroup // the background work
-	close  func() error
+	cfg     Config
+	pool    *Pool
+	longest int             // bytes of the longest piece
+	ctx     context.Context // of the background work; ends in Close
+	cancel  context.CancelFunc
+	wg      sync.WaitGroup // the background work
+	close   func() error
 
 	mu     sync.Mutex // guards all below; held for bookkeeping only
 	closed bool
@@ -144,17 +145,17 @@ func New(cfg Config) *Cache {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	c := &Cache{
-		cfg:   cfg,
-		pool:  cfg.Pool,
-		slots: make([]slot, cfg.NumPieces),
-		moved: make(chan struct{}),
-		wake:  make(chan struct{}, 1),
+		cfg:     cfg,
+		pool:    cfg.Pool,
+		longest: cfg.MaxPiece(),
+		slots:   make([]slot, cfg.NumPieces),
+		moved:   make(chan struct{}),
+		wake:    make(chan struct{}, 1),
 	}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	c.close = sync.OnceValue(c.shutdown)
 	if c.pool == nil && cfg.NumPieces > 0 {
-		size := cfg.PieceSize(0)
-		c.pool = NewPool(size, min(16, max(1, aheadBytes/size)))
+		c.pool = NewPool(c.longest, min(16, max(1, aheadBytes/c.longest)))
 	}
 	for i := range c.recent {
 		c.recent[i] = -2
@@ -215,7 +216,7 @@ func (c *Cache) Full() bool {
 	if len(c.slots) == 0 {
 		return false
 	}
-	size := int64(c.cfg.PieceSize(0))
+	size := int64(c.longest)
 	switch {
 	case !c.writes():
 		return c.used+size > c.cfg.RAM
