@@ -134,31 +134,6 @@ func (s *Session) Add(cfg TorrentConfig) (*Torrent, error) {
 	return t, nil
 }
 
-// Layout returns the layout of a torrent's content.
-func Layout(m *metainfo.MetaInfo) *layout.Layout {
-	files := make([]layout.Extent, len(m.Info.Files))
-	for i, f := range m.Info.Files {
-		files[i] = layout.Extent{Offset: f.Offset, Length: f.Length}
-	}
-	return layout.New(m.Info.PieceLength, m.Info.Total, files)
-}
-
-// Geometry returns what a store must know of a torrent.
-func Geometry(m *metainfo.MetaInfo) cache.Geometry {
-	return cache.Geometry{
-		Key:       cache.KeyOf(m.InfoRaw),
-		NumPieces: m.NumPieces(),
-		PieceSize: Layout(m).PieceSize,
-		Sum:       func(i int) cache.Sum { return cache.SHA1(m.PieceHash(i)) },
-	}
-}
-
-// NewPool returns a pool of buffers for the pieces of a torrent.
-func NewPool(l *layout.Layout) *cache.Pool {
-	size := l.PieceSize(0)
-	return cache.NewPool(size, max(2, (16<<20)/size))
-}
-
 func (t *Torrent) newAnnouncer() *tracker.Announcer {
 	tiers := t.meta.Trackers
 	if t.cfg.Quiet {
@@ -178,7 +153,7 @@ func (t *Torrent) newAnnouncer() *tracker.Announcer {
 
 // snapshot is what trackers are told.
 func (t *Torrent) snapshot() tracker.Request {
-	left := t.lay.Total - t.store.Stats().Bytes
+	left := t.lay.Bytes() - t.store.Stats().Bytes
 	return tracker.Request{
 		InfoHash: t.infoHash, PeerID: t.s.peerID, Port: t.s.Port(),
 		Uploaded: t.uploaded.Load(), Downloaded: t.downloaded.Load(), Left: max(left, 0),
