@@ -64,7 +64,7 @@ type Session struct {
 	serving  *workers
 
 	mu       sync.Mutex
-	torrents map[[20]byte]*Torrent
+	torrents map[[20]byte]*Torrent // by each of their info-hashes
 	closed   bool
 }
 
@@ -133,27 +133,33 @@ func (s *Session) accept(remote wire.Handshake, addr netip.AddrPort) (proto.Conf
 	if t == nil {
 		return proto.Config{}, nil, fmt.Errorf("no torrent with info-hash %x", remote.InfoHash)
 	}
-	return t.admit(addr)
+	return t.admit(addr, remote)
 }
 
 func (s *Session) register(t *Torrent) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	switch {
-	case s.closed:
+	if s.closed {
 		return ErrClosed
-	case s.torrents[t.infoHash] != nil:
-		return fmt.Errorf("torrent %x is there already", t.infoHash)
 	}
-	s.torrents[t.infoHash] = t
+	for _, h := range t.hashes {
+		if s.torrents[h] != nil {
+			return fmt.Errorf("torrent %x is there already", h)
+		}
+	}
+	for _, h := range t.hashes {
+		s.torrents[h] = t
+	}
 	return nil
 }
 
 func (s *Session) unregister(t *Torrent) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.torrents[t.infoHash] == t {
-		delete(s.torrents, t.infoHash)
+	for _, h := range t.hashes {
+		if s.torrents[h] == t {
+			delete(s.torrents, h)
+		}
 	}
 }
 
@@ -169,8 +175,10 @@ func (s *Session) all() []*Torrent {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	list := make([]*Torrent, 0, len(s.torrents))
-	for _, t := range s.torrents {
-		list = append(list, t)
+	for h, t := range s.torrents {
+		if h == t.hashes[0] {
+			list = append(list, t)
+		}
 	}
 	return list
 }

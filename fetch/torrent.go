@@ -16,7 +16,6 @@ import (
 	"github.com/qqbtfs/qqbtfs/fetch/metainfo"
 	"github.com/qqbtfs/qqbtfs/fetch/picker"
 	"github.com/qqbtfs/qqbtfs/fetch/swarm"
-	"github.com/qqbtfs/qqbtfs/fetch/tracker"
 	"github.com/qqbtfs/qqbtfs/peerconn"
 	"github.com/qqbtfs/qqbtfs/peerconn/bitfield"
 )
@@ -53,11 +52,12 @@ type Torrent struct {
 	cfg      TorrentConfig
 	log      *slog.Logger
 	meta     *metainfo.MetaInfo
-	infoHash [20]byte
+	hashes   [][20]byte // of its swarms: v1's, v2's, or both in this order
 	lay      *layout.Layout
+	sum      func(piece int) cache.Sum
 	store    cache.Store
 	pool     *cache.Pool
-	announce *tracker.Announcer
+	announce announcers
 	in       *inbox
 	waits    waits
 
@@ -77,6 +77,7 @@ type Torrent struct {
 	closing  bool
 	lastPeer swarm.PeerID
 	peers    map[swarm.PeerID]*peer
+	inV2     map[netip.AddrPort]bool // addresses that only the v2 swarm of a hybrid has named
 
 	// Only the loop's goroutine uses these.
 	swarm   *swarm.Swarm
@@ -91,13 +92,14 @@ type Torrent struct {
 func (s *Session) Add(cfg TorrentConfig) (*Torrent, error) {
 	m := cfg.Meta
 	t := &Torrent{
-		s: s, cfg: cfg, meta: m, infoHash: m.HashV1(), lay: Layout(m), store: cfg.Store, pool: cfg.Pool,
+		s: s, cfg: cfg, meta: m, hashes: m.Hashes(), lay: Layout(m), sum: Geometry(m).Sum, store: cfg.Store, pool: cfg.Pool,
 		log:      s.log.With("torrent", m.Info.Name),
 		in:       newInbox(),
 		started:  time.Now(),
 		done:     make(chan struct{}),
 		complete: make(chan struct{}),
 		peers:    map[swarm.PeerID]*peer{},
+		inV2:     map[netip.AddrPort]bool{},
 		conns:    map[swarm.PeerID]*peer{},
 		buffers:  map[int]*cache.Buffer{},
 		scratch:  map[scratchKey][]byte{},
@@ -123,7 +125,7 @@ func (s *Session) Add(cfg TorrentConfig) (*Torrent, error) {
 	if have.All() {
 		close(t.complete)
 	}
-	t.announce = t.newAnnouncer()
+	t.announce = t.newAnnouncers()
 	if err := s.register(t); err != nil {
 		return nil, err
 	}
@@ -132,32 +134,6 @@ func (s *Session) Add(cfg TorrentConfig) (*Torrent, error) {
 	go t.run()
 	t.announce.Start()
 	return t, nil
-}
-
-func (t *Torrent) newAnnouncer() *tracker.Announcer {
-	tiers := t.meta.Trackers
-	if t.cfg.Quiet {
-		tiers = nil
-	}
-	return tracker.NewAnnouncer(tracker.AnnouncerConfig{
-		Client:   t.s.trackers,
-		Tiers:    tiers,
-		Private:  t.meta.Info.Private,
-		Snapshot: t.snapshot,
-		OnPeers: func(addrs []netip.AddrPort, source string) {
-			t.in.post(swarm.PeersFound{Addrs: addrs, Source: source})
-		},
-		Logger: t.log,
-	})
-}
-
-// snapshot is what trackers are told.
-func (t *Torrent) snapshot() tracker.Request {
-	left := t.lay.Bytes() - t.store.Stats().Bytes
-	return tracker.Request{
-		InfoHash: t.infoHash, PeerID: t.s.peerID, Port: t.s.Port(),
-		Uploaded: t.uploaded.Load(), Downloaded: t.downloaded.Load(), Left: max(left, 0),
-	}
 }
 
 // Done returns a channel that is closed once every piece is here.
