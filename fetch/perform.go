@@ -67,6 +67,8 @@ func (t *Torrent) perform() {
 			t.request(c)
 		case swarm.Withdraw:
 			t.withdraw(c)
+		case swarm.Forget:
+			t.forget(c)
 		case swarm.Adopt:
 			t.adopt(c)
 		case swarm.Verify:
@@ -152,6 +154,13 @@ func (t *Torrent) adopt(c swarm.Adopt) {
 	}
 	copy(t.place(c.Req), b)
 	delete(t.scratch, k)
+}
+
+func (t *Torrent) forget(c swarm.Forget) {
+	if b := t.buffers[c.Piece]; b != nil {
+		b.Release()
+		delete(t.buffers, c.Piece)
+	}
 }
 
 // verify hashes a piece beside the loop and puts it into the cache.

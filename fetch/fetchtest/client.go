@@ -260,6 +260,8 @@ func (c *Client) perform(cmd swarm.Command) {
 		c.request(cmd)
 	case swarm.Withdraw:
 		c.withdraw(cmd)
+	case swarm.Forget:
+		c.forget(cmd)
 	case swarm.Adopt:
 		c.adopt(cmd)
 	case swarm.Verify:
@@ -312,6 +314,15 @@ func (c *Client) place(r wire.Request) []byte {
 		c.buffers[int(r.Index)] = b
 	}
 	return b[r.Begin : r.Begin+r.Length : r.Begin+r.Length]
+}
+
+func (c *Client) forget(cmd swarm.Forget) {
+	for r, id := range c.places {
+		if int(r.Index) == cmd.Piece {
+			c.w.fail("%s: %v, but peer %d writes there", c.name, cmd, id)
+		}
+	}
+	delete(c.buffers, cmd.Piece)
 }
 
 func (c *Client) adopt(cmd swarm.Adopt) {

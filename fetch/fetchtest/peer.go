@@ -15,6 +15,7 @@ import (
 type Behavior struct {
 	Fast    bool    // it has the fast extension (BEP 6)
 	Lacks   float64 // share of the pieces that it has not
+	From    int     // has no piece before this one
 	Mute    bool    // accepts connections and says nothing
 	Lies    bool    // has what it says and answers no request
 	Stalls  int     // answers so many requests of a connection and no more; zero means all
@@ -54,7 +55,7 @@ func newPeer(h *host, b Behavior) *peer {
 	w := h.w
 	p := &peer{h: h, b: b, rnd: rand.New(rand.NewPCG(w.rnd.Uint64(), 1)), has: bitfield.New(w.torrent.NumPieces())}
 	for i := range w.torrent.NumPieces() {
-		if p.rnd.Float64() >= b.Lacks {
+		if p.rnd.Float64() >= b.Lacks && i >= b.From {
 			p.has.Add(i)
 		}
 	}

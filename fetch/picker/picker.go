@@ -89,6 +89,7 @@ type Picker struct {
 	open      map[int]*piece
 	partial   []*piece // open, not settled, in order of opening
 	openBytes int64
+	gaveWay   []int // closed by makeWay, since the last GaveWay
 
 	demand Demand
 	urgent map[int]int // piece -> its place in demand.Urgent

@@ -79,11 +79,11 @@ func (p *Picker) planUrgent(now time.Time, out []Assignment) []Assignment {
 // planPiece asks for the free blocks of an urgent piece, each from the source
 // that will deliver it first.
 func (p *Picker) planPiece(now time.Time, i int, out []Assignment) []Assignment {
-	if !p.mayOpen(i, Urgent) {
-		return out
-	}
 	servers := p.servers(i)
 	if len(servers) == 0 {
+		return out
+	}
+	if p.open[i] == nil && !(p.mayAsk(now, servers, i) && p.makeWay(i)) {
 		return out
 	}
 	pc := p.openPiece(i)

@@ -40,6 +40,9 @@ type (
 		Peer PeerID
 		Reqs []wire.Request
 	}
+	// Forget lets go of the buffer of a piece that was begun. Nothing of it is on its
+	// way, and what is there is lost.
+	Forget struct{ Piece int }
 	// Adopt copies a block that lies in scratch memory to its place.
 	Adopt struct {
 		Peer PeerID
@@ -77,6 +80,7 @@ func (Dial) command()       {}
 func (Disconnect) command() {}
 func (Request) command()    {}
 func (Withdraw) command()   {}
+func (Forget) command()     {}
 func (Adopt) command()      {}
 func (Verify) command()     {}
 func (Send) command()       {}
@@ -104,6 +108,7 @@ func (c Withdraw) String() string {
 	}
 	return s
 }
+func (c Forget) String() string  { return fmt.Sprintf("forget %d", c.Piece) }
 func (c Adopt) String() string   { return fmt.Sprintf("adopt %d %s", c.Peer, block(c.Req)) }
 func (c Verify) String() string  { return fmt.Sprintf("verify %d", c.Piece) }
 func (c Send) String() string    { return fmt.Sprintf("send %d %v", c.Peer, c.Msg) }

@@ -93,6 +93,17 @@ func (m *model) obey(c Command) {
 				p.withdrawn[q] = true
 			}
 		}
+	case Forget:
+		for _, p := range m.peers {
+			for q := range p.owes {
+				if int(q.Index) == c.Piece {
+					m.t.Fatalf("%v: it is owed", c)
+				}
+			}
+		}
+		if m.verifying[c.Piece] || m.have[c.Piece] {
+			m.t.Fatalf("%v: all of it is here", c)
+		}
 	case Adopt:
 	case Verify:
 		if m.verifying[c.Piece] || m.have[c.Piece] {

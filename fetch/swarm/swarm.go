@@ -184,7 +184,11 @@ func (s *Swarm) Step(now time.Time, ev Event) {
 func (s *Swarm) Ready() []Command {
 	if s.dirty {
 		s.dirty = false
-		s.request(s.pick.Plan(s.now))
+		plan := s.pick.Plan(s.now)
+		for _, i := range s.pick.GaveWay() {
+			s.do(Forget{Piece: i})
+		}
+		s.request(plan)
 	}
 	out := s.out
 	s.out = nil
