@@ -62,9 +62,12 @@ type Session struct {
 	trackers *tracker.Client
 	hashing  *workers
 	serving  *workers
+	network  *network
+	watching sync.WaitGroup // the goroutine of watch
+	done     chan struct{}  // closed by Close
 
 	mu       sync.Mutex
-	torrents map[[20]byte]*Torrent // by each of their info-hashes
+	torrents map[[20]byte]*Torrent
 	closed   bool
 }
 
@@ -101,6 +104,8 @@ func NewSession(cfg Config) (*Session, error) {
 	s.trackers = tracker.NewClient(tracker.ClientConfig{UserAgent: cfg.Client, Logger: cfg.Logger})
 	s.hashing = newWorkers(runtime.GOMAXPROCS(0))
 	s.serving = newWorkers(4)
+	s.network, s.done = newNetwork(), make(chan struct{})
+	s.watching.Go(func() { s.watch(s.done) })
 	return s, nil
 }
 
@@ -133,33 +138,27 @@ func (s *Session) accept(remote wire.Handshake, addr netip.AddrPort) (proto.Conf
 	if t == nil {
 		return proto.Config{}, nil, fmt.Errorf("no torrent with info-hash %x", remote.InfoHash)
 	}
-	return t.admit(addr, remote)
+	return t.admit(addr)
 }
 
 func (s *Session) register(t *Torrent) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.closed {
+	switch {
+	case s.closed:
 		return ErrClosed
+	case s.torrents[t.infoHash] != nil:
+		return fmt.Errorf("torrent %x is there already", t.infoHash)
 	}
-	for _, h := range t.hashes {
-		if s.torrents[h] != nil {
-			return fmt.Errorf("torrent %x is there already", h)
-		}
-	}
-	for _, h := range t.hashes {
-		s.torrents[h] = t
-	}
+	s.torrents[t.infoHash] = t
 	return nil
 }
 
 func (s *Session) unregister(t *Torrent) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, h := range t.hashes {
-		if s.torrents[h] == t {
-			delete(s.torrents, h)
-		}
+	if s.torrents[t.infoHash] == t {
+		delete(s.torrents, t.infoHash)
 	}
 }
 
@@ -175,10 +174,8 @@ func (s *Session) all() []*Torrent {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	list := make([]*Torrent, 0, len(s.torrents))
-	for h, t := range s.torrents {
-		if h == t.hashes[0] {
-			list = append(list, t)
-		}
+	for _, t := range s.torrents {
+		list = append(list, t)
 	}
 	return list
 }
@@ -187,8 +184,12 @@ func (s *Session) all() []*Torrent {
 // the last announces.
 func (s *Session) Close(ctx context.Context) error {
 	s.mu.Lock()
-	s.closed = true
+	if !s.closed {
+		s.closed = true
+		close(s.done)
+	}
 	s.mu.Unlock()
+	s.watching.Wait()
 	var wg sync.WaitGroup
 	for _, t := range s.all() {
 		wg.Go(func() { t.Close(ctx) })

@@ -63,10 +63,10 @@ type PeerStatus struct {
 func (t *Torrent) Status() Status {
 	st := Status{
 		Name:     t.meta.Info.Name,
-		InfoHash: t.meta.HashString(),
+		InfoHash: fmt.Sprintf("%x", t.infoHash),
 		Fill:     t.cfg.Fill,
 		Pieces:   t.lay.NumPieces(),
-		Bytes:    t.lay.Bytes(),
+		Bytes:    t.lay.Total,
 		Trackers: t.announce.Status(),
 		Cache:    t.store.Stats(),
 		State:    "closed",
