@@ -28,6 +28,9 @@ type Config struct {
 	// Disk is the tier below, empty or with pieces of an earlier run. It belongs
 	// to the Cache, which closes it. nil means RAM only.
 	Disk Store
+	// ReadOnly says that Disk takes no pieces: those that are put stay in RAM until
+	// newer ones need the room, as without a Disk.
+	ReadOnly bool
 	// RAM is the size of the RAM tier in bytes; zero means 48 MiB. A single
 	// piece larger than that still passes through.
 	RAM int64
@@ -65,12 +68,13 @@ type Config struct {
 // Pieces from an earlier run are hashed when they are first read, and ahead of
 // a reader that goes through them in sequence.
 type Cache struct {
-	cfg    Config
-	pool   *Pool
-	ctx    context.Context // of the background work; ends in Close
-	cancel context.CancelFunc
-	wg     sync.WaitGroup // the background work
-	close  func() error
+	cfg     Config
+	pool    *Pool
+	longest int             // bytes of the longest piece
+	ctx     context.Context // of the background work; ends in Close
+	cancel  context.CancelFunc
+	wg      sync.WaitGroup // the background work
+	close   func() error
 
 	mu     sync.Mutex // guards all below; held for bookkeeping only
 	closed bool
@@ -141,17 +145,17 @@ func New(cfg Config) *Cache {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	c := &Cache{
-		cfg:   cfg,
-		pool:  cfg.Pool,
-		slots: make([]slot, cfg.NumPieces),
-		moved: make(chan struct{}),
-		wake:  make(chan struct{}, 1),
+		cfg:     cfg,
+		pool:    cfg.Pool,
+		longest: cfg.MaxPiece(),
+		slots:   make([]slot, cfg.NumPieces),
+		moved:   make(chan struct{}),
+		wake:    make(chan struct{}, 1),
 	}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	c.close = sync.OnceValue(c.shutdown)
 	if c.pool == nil && cfg.NumPieces > 0 {
-		size := cfg.PieceSize(0)
-		c.pool = NewPool(size, min(16, max(1, aheadBytes/size)))
+		c.pool = NewPool(c.longest, min(16, max(1, aheadBytes/c.longest)))
 	}
 	for i := range c.recent {
 		c.recent[i] = -2
@@ -212,9 +216,9 @@ func (c *Cache) Full() bool {
 	if len(c.slots) == 0 {
 		return false
 	}
-	size := int64(c.cfg.PieceSize(0))
+	size := int64(c.longest)
 	switch {
-	case c.cfg.Disk == nil:
+	case !c.writes():
 		return c.used+size > c.cfg.RAM
 	case c.failing != nil:
 		return true
@@ -222,6 +226,9 @@ func (c *Cache) Full() bool {
 		return c.cfg.Quota > 0 && c.bytes+size > c.cfg.Quota
 	}
 }
+
+// writes reports whether what is put goes to disk.
+func (c *Cache) writes() bool { return c.cfg.Disk != nil && !c.cfg.ReadOnly }
 
 // Stats implements Store.
 func (c *Cache) Stats() Stats {
@@ -237,8 +244,6 @@ func (c *Cache) Stats() Stats {
 		}
 	}
 	switch {
-	case errors.Is(failing, ErrReadOnly):
-		s.State = "directory not writable: RAM only"
 	case errors.Is(failing, ErrQuota):
 		s.State = "cache limit reached: RAM only"
 	case errors.Is(failing, ErrNoSpace):

@@ -26,7 +26,7 @@ func (c *Cache) CheckInvariants() error {
 		resident++
 		used += s.ram.memory()
 		switch {
-		case s.ram.dirty && s.onDisk, !s.ram.dirty && !s.onDisk && c.cfg.Disk != nil:
+		case s.ram.dirty && s.onDisk, !s.ram.dirty && !s.onDisk && c.writes():
 			return fmt.Errorf("piece %d: dirty %t, on disk %t", i, s.ram.dirty, s.onDisk)
 		}
 	}

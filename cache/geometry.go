@@ -6,11 +6,20 @@ import "fmt"
 type Geometry struct {
 	Key       Key
 	NumPieces int
-	// PieceSize returns the length of piece index in bytes; the last one may
-	// be short.
+	// PieceSize returns the length of piece index in bytes. The last one may be
+	// short, and in a v2 torrent the last one of every file.
 	PieceSize func(index int) int
 	// Sum returns what piece index must hash to.
 	Sum func(index int) Sum
+}
+
+// MaxPiece returns the length of the longest piece in bytes.
+func (g Geometry) MaxPiece() int {
+	size := 0
+	for i := range g.NumPieces {
+		size = max(size, g.PieceSize(i))
+	}
+	return size
 }
 
 // CheckPiece returns an error unless p can be a piece of this torrent by its

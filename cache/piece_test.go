@@ -1,12 +1,14 @@
 package cache_test
 
 import (
+	"bytes"
 	"crypto/sha1"
 	"errors"
 	"testing"
 
 	"github.com/qqbtfs/qqbtfs/cache"
 	"github.com/qqbtfs/qqbtfs/cache/cachetest"
+	"github.com/qqbtfs/qqbtfs/cache/merkle"
 )
 
 func TestVerify(t *testing.T) {
@@ -19,6 +21,33 @@ func TestVerify(t *testing.T) {
 	for name, sum := range map[string]cache.Sum{"zero": {}, "other": cache.SHA1(sha1.Sum(nil))} {
 		if _, err := cache.Verify(3, sum, cache.NewBuffer(data)); !errors.Is(err, cache.ErrHash) {
 			t.Errorf("Verify with the %s Sum: %v, want ErrHash", name, err)
+		}
+	}
+}
+
+// The Sum of a v2 piece is the root of its blocks' tree, that of a hybrid's piece
+// wants both hashes, and padding is hashed for v1 only.
+func TestVerifyV2(t *testing.T) {
+	data := bytes.Repeat([]byte("0123456789abcde"), 40_000)
+	var tree merkle.Stack
+	tree.Write(data)
+	v2 := cache.Root(tree.Root(0, 6), 6)
+	v1 := cache.SHA1Padded(sha1.Sum(append(bytes.Clone(data), make([]byte, 100_000)...)), 100_000)
+	bad1, bad2 := cache.SHA1(sha1.Sum(data[1:])), cache.Root(tree.Root(0, 6), 7)
+	for name, tt := range map[string]struct {
+		sum cache.Sum
+		ok  bool
+	}{
+		"v2": {v2, true}, "v1": {v1, true}, "both": {v1.And(v2), true}, "other way round": {v2.And(v1), true},
+		"higher tree": {bad2, false}, "without padding": {cache.SHA1(sha1.Sum(data)).And(v2), true},
+		"v1 bad": {bad1.And(v2), false}, "v2 bad": {v1.And(bad2), false},
+	} {
+		if _, err := cache.Verify(0, tt.sum, cache.NewBuffer(data)); (err == nil) != tt.ok {
+			t.Errorf("%s: Verify: %v", name, err)
+		}
+		err := cache.Check(tt.sum, len(data), func(dst []byte, off int) error { copy(dst, data[off:]); return nil })
+		if (err == nil) != tt.ok {
+			t.Errorf("%s: Check: %v", name, err)
 		}
 	}
 }

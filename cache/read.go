@@ -216,7 +216,7 @@ func (c *Cache) noteRead(index int) {
 	if !sequential || c.cfg.Disk == nil {
 		return
 	}
-	pieces := max(1, int(min(aheadBytes, c.cfg.RAM/4))/max(1, c.cfg.PieceSize(0)))
+	pieces := max(1, int(min(aheadBytes, c.cfg.RAM/4))/max(1, c.longest))
 	next, end := index+1, min(index+1+pieces, len(c.slots))
 	if c.ahead.next > next && c.ahead.next <= end {
 		next = c.ahead.next

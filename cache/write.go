@@ -66,7 +66,7 @@ func (c *Cache) tryPut(p Piece, a *after) (ok bool, err error) {
 	if !room && c.used > 0 {
 		return false, nil
 	}
-	c.insert(p, c.cfg.Disk != nil)
+	c.insert(p, c.writes())
 	c.startWriter()
 	return true, nil
 }
@@ -280,7 +280,7 @@ func (c *Cache) settle(err error, progress bool) {
 		c.failing = nil
 		c.cfg.Logger.Info("cache: the disk takes pieces again")
 	case err != nil:
-		if c.failing == nil && !errors.Is(err, ErrReadOnly) {
+		if c.failing == nil {
 			c.cfg.Logger.Warn("cache: cannot write to disk, going on from RAM", "err", err)
 		}
 		c.failing = err

@@ -24,13 +24,17 @@ type peer struct {
 	evs      []swarm.Event // reused by the connection's goroutine
 }
 
-// protoConfig is our side of a connection to addr.
-func (t *Torrent) protoConfig(addr netip.AddrPort) proto.Config {
-	h := wire.Handshake{InfoHash: t.infoHash, PeerID: t.s.peerID}
+// protoConfig is our side of a connection to addr, about the torrent by this hash.
+func (t *Torrent) protoConfig(addr netip.AddrPort, hash [20]byte) proto.Config {
+	h := wire.Handshake{InfoHash: hash, PeerID: t.s.peerID}
 	h.Reserved.SetFast()
 	h.Reserved.SetExtended()
+	if t.meta.Info.HasV2 {
+		h.Reserved.SetV2()
+	}
 	return proto.Config{
 		Handshake:   h,
+		V2Hash:      t.v2Hash(),
 		Extension:   extension.Handshake{V: t.s.cfg.Client, Port: t.s.Port(), YourIP: addr.Addr()},
 		NumPieces:   t.lay.NumPieces(),
 		PieceLength: t.lay.PieceLength,
@@ -58,19 +62,24 @@ func (t *Torrent) dial(addr netip.AddrPort, opening []wire.Message) {
 		t.in.post(swarm.DialFailed{Addr: addr})
 		return
 	}
-	cfg := t.protoConfig(addr)
+	cfg := t.protoConfig(addr, t.hashFor(addr))
 	cfg.Opening = opening
 	c := t.s.driver.Dial(t.ctx, addr, cfg, p)
 	p.setConn(c)
 }
 
-// admit takes in a connection that a peer made to us.
-func (t *Torrent) admit(addr netip.AddrPort) (proto.Config, peerconn.Handler, error) {
+// admit takes in a connection that a peer made to us. One that knows v2 too is
+// answered with the v2 hash (BEP 52, Upgrade Path).
+func (t *Torrent) admit(addr netip.AddrPort, remote wire.Handshake) (proto.Config, peerconn.Handler, error) {
 	p := t.newPeer(addr, false)
 	if p == nil {
 		return proto.Config{}, nil, ErrClosed
 	}
-	return t.protoConfig(addr), p, nil
+	hash := remote.InfoHash
+	if t.meta.Info.HasV2 && remote.Reserved.HasV2() {
+		hash = t.v2Hash()
+	}
+	return t.protoConfig(addr, hash), p, nil
 }
 
 func (p *peer) setConn(c peerconn.Conn) {

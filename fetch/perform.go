@@ -182,7 +182,7 @@ func (t *Torrent) hash(c swarm.Verify, buf *cache.Buffer) {
 	if c.Sums {
 		sums = blockSums(buf.Bytes())
 	}
-	piece, err := cache.Verify(c.Piece, cache.SHA1(t.meta.PieceHash(c.Piece)), buf)
+	piece, err := cache.Verify(c.Piece, t.sum(c.Piece), buf)
 	if err != nil {
 		sums = blockSums(buf.Bytes())
 		buf.Release()
@@ -232,7 +232,7 @@ func (t *Torrent) serve(c swarm.Serve) {
 		defer t.jobs.Done()
 		b := blocks.Get().(*[wire.BlockSize]byte)
 		data := b[:c.Req.Length]
-		if err := t.store.ReadAt(data, int(c.Req.Index), int(c.Req.Begin)); err != nil {
+		if err := t.readPadded(data, int(c.Req.Index), int(c.Req.Begin)); err != nil {
 			blocks.Put(b)
 			t.in.post(failed)
 			return
@@ -242,4 +242,16 @@ func (t *Torrent) serve(c swarm.Serve) {
 			t.in.post(swarm.BlockServed{Peer: c.Peer, Req: c.Req, Sent: sent})
 		})
 	})
+}
+
+// readPadded reads bytes of a piece for a peer. Where files are aligned, clients ask
+// for what lies between the end of a file and the next piece as well: it is padding
+// in the v1 part of a hybrid, and some do not know better in v2 either.
+func (t *Torrent) readPadded(dst []byte, piece, begin int) error {
+	n := max(0, min(len(dst), t.lay.PieceSize(piece)-begin))
+	clear(dst[n:])
+	if n == 0 && t.store.Has(piece) {
+		return nil
+	}
+	return t.store.ReadAt(dst[:n], piece, begin)
 }

@@ -62,12 +62,9 @@ type Session struct {
 	trackers *tracker.Client
 	hashing  *workers
 	serving  *workers
-	network  *network
-	watching sync.WaitGroup // the goroutine of watch
-	done     chan struct{}  // closed by Close
 
 	mu       sync.Mutex
-	torrents map[[20]byte]*Torrent
+	torrents map[[20]byte]*Torrent // by each of their info-hashes
 	closed   bool
 }
 
@@ -104,8 +101,6 @@ func NewSession(cfg Config) (*Session, error) {
 	s.trackers = tracker.NewClient(tracker.ClientConfig{UserAgent: cfg.Client, Logger: cfg.Logger})
 	s.hashing = newWorkers(runtime.GOMAXPROCS(0))
 	s.serving = newWorkers(4)
-	s.network, s.done = newNetwork(), make(chan struct{})
-	s.watching.Go(func() { s.watch(s.done) })
 	return s, nil
 }
 
@@ -138,27 +133,33 @@ func (s *Session) accept(remote wire.Handshake, addr netip.AddrPort) (proto.Conf
 	if t == nil {
 		return proto.Config{}, nil, fmt.Errorf("no torrent with info-hash %x", remote.InfoHash)
 	}
-	return t.admit(addr)
+	return t.admit(addr, remote)
 }
 
 func (s *Session) register(t *Torrent) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	switch {
-	case s.closed:
+	if s.closed {
 		return ErrClosed
-	case s.torrents[t.infoHash] != nil:
-		return fmt.Errorf("torrent %x is there already", t.infoHash)
 	}
-	s.torrents[t.infoHash] = t
+	for _, h := range t.hashes {
+		if s.torrents[h] != nil {
+			return fmt.Errorf("torrent %x is there already", h)
+		}
+	}
+	for _, h := range t.hashes {
+		s.torrents[h] = t
+	}
 	return nil
 }
 
 func (s *Session) unregister(t *Torrent) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.torrents[t.infoHash] == t {
-		delete(s.torrents, t.infoHash)
+	for _, h := range t.hashes {
+		if s.torrents[h] == t {
+			delete(s.torrents, h)
+		}
 	}
 }
 
@@ -174,8 +175,10 @@ func (s *Session) all() []*Torrent {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	list := make([]*Torrent, 0, len(s.torrents))
-	for _, t := range s.torrents {
-		list = append(list, t)
+	for h, t := range s.torrents {
+		if h == t.hashes[0] {
+			list = append(list, t)
+		}
 	}
 	return list
 }
@@ -184,12 +187,8 @@ func (s *Session) all() []*Torrent {
 // the last announces.
 func (s *Session) Close(ctx context.Context) error {
 	s.mu.Lock()
-	if !s.closed {
-		s.closed = true
-		close(s.done)
-	}
+	s.closed = true
 	s.mu.Unlock()
-	s.watching.Wait()
 	var wg sync.WaitGroup
 	for _, t := range s.all() {
 		wg.Go(func() { t.Close(ctx) })

@@ -63,10 +63,10 @@ type PeerStatus struct {
 func (t *Torrent) Status() Status {
 	st := Status{
 		Name:     t.meta.Info.Name,
-		InfoHash: fmt.Sprintf("%x", t.infoHash),
+		InfoHash: t.meta.HashString(),
 		Fill:     t.cfg.Fill,
 		Pieces:   t.lay.NumPieces(),
-		Bytes:    t.lay.Total,
+		Bytes:    t.lay.Bytes(),
 		Trackers: t.announce.Status(),
 		Cache:    t.store.Stats(),
 		State:    "closed",

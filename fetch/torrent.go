@@ -16,7 +16,7 @@ import (
 	"github.com/qqbtfs/qqbtfs/fetch/metainfo"
 	"github.com/qqbtfs/qqbtfs/fetch/picker"
 	"github.com/qqbtfs/qqbtfs/fetch/swarm"
-	"github.com/qqbtfs/qqbtfs/fetch/tracker"
+	"github.com/qqbtfs/qqbtfs/peerconn"
 	"github.com/qqbtfs/qqbtfs/peerconn/bitfield"
 )
 
@@ -52,11 +52,12 @@ type Torrent struct {
 	cfg      TorrentConfig
 	log      *slog.Logger
 	meta     *metainfo.MetaInfo
-	infoHash [20]byte
+	hashes   [][20]byte // of its swarms: v1's, v2's, or both in this order
 	lay      *layout.Layout
+	sum      func(piece int) cache.Sum
 	store    cache.Store
 	pool     *cache.Pool
-	announce *tracker.Announcer
+	announce announcers
 	in       *inbox
 	waits    waits
 
@@ -76,6 +77,7 @@ type Torrent struct {
 	closing  bool
 	lastPeer swarm.PeerID
 	peers    map[swarm.PeerID]*peer
+	inV2     map[netip.AddrPort]bool // addresses that only the v2 swarm of a hybrid has named
 
 	// Only the loop's goroutine uses these.
 	swarm   *swarm.Swarm
@@ -90,13 +92,14 @@ type Torrent struct {
 func (s *Session) Add(cfg TorrentConfig) (*Torrent, error) {
 	m := cfg.Meta
 	t := &Torrent{
-		s: s, cfg: cfg, meta: m, infoHash: m.HashV1(), lay: Layout(m), store: cfg.Store, pool: cfg.Pool,
+		s: s, cfg: cfg, meta: m, hashes: m.Hashes(), lay: Layout(m), sum: Geometry(m).Sum, store: cfg.Store, pool: cfg.Pool,
 		log:      s.log.With("torrent", m.Info.Name),
 		in:       newInbox(),
 		started:  time.Now(),
 		done:     make(chan struct{}),
 		complete: make(chan struct{}),
 		peers:    map[swarm.PeerID]*peer{},
+		inV2:     map[netip.AddrPort]bool{},
 		conns:    map[swarm.PeerID]*peer{},
 		buffers:  map[int]*cache.Buffer{},
 		scratch:  map[scratchKey][]byte{},
@@ -122,7 +125,7 @@ func (s *Session) Add(cfg TorrentConfig) (*Torrent, error) {
 	if have.All() {
 		close(t.complete)
 	}
-	t.announce = t.newAnnouncer()
+	t.announce = t.newAnnouncers()
 	if err := s.register(t); err != nil {
 		return nil, err
 	}
@@ -131,57 +134,6 @@ func (s *Session) Add(cfg TorrentConfig) (*Torrent, error) {
 	go t.run()
 	t.announce.Start()
 	return t, nil
-}
-
-// Layout returns the layout of a torrent's content.
-func Layout(m *metainfo.MetaInfo) *layout.Layout {
-	files := make([]layout.Extent, len(m.Info.Files))
-	for i, f := range m.Info.Files {
-		files[i] = layout.Extent{Offset: f.Offset, Length: f.Length}
-	}
-	return layout.New(m.Info.PieceLength, m.Info.Total, files)
-}
-
-// Geometry returns what a store must know of a torrent.
-func Geometry(m *metainfo.MetaInfo) cache.Geometry {
-	return cache.Geometry{
-		Key:       cache.KeyOf(m.InfoRaw),
-		NumPieces: m.NumPieces(),
-		PieceSize: Layout(m).PieceSize,
-		Sum:       func(i int) cache.Sum { return cache.SHA1(m.PieceHash(i)) },
-	}
-}
-
-// NewPool returns a pool of buffers for the pieces of a torrent.
-func NewPool(l *layout.Layout) *cache.Pool {
-	size := l.PieceSize(0)
-	return cache.NewPool(size, max(2, (16<<20)/size))
-}
-
-func (t *Torrent) newAnnouncer() *tracker.Announcer {
-	tiers := t.meta.Trackers
-	if t.cfg.Quiet {
-		tiers = nil
-	}
-	return tracker.NewAnnouncer(tracker.AnnouncerConfig{
-		Client:   t.s.trackers,
-		Tiers:    tiers,
-		Private:  t.meta.Info.Private,
-		Snapshot: t.snapshot,
-		OnPeers: func(addrs []netip.AddrPort, source string) {
-			t.in.post(swarm.PeersFound{Addrs: addrs, Source: source})
-		},
-		Logger: t.log,
-	})
-}
-
-// snapshot is what trackers are told.
-func (t *Torrent) snapshot() tracker.Request {
-	left := t.lay.Total - t.store.Stats().Bytes
-	return tracker.Request{
-		InfoHash: t.infoHash, PeerID: t.s.peerID, Port: t.s.Port(),
-		Uploaded: t.uploaded.Load(), Downloaded: t.downloaded.Load(), Left: max(left, 0),
-	}
 }
 
 // Done returns a channel that is closed once every piece is here.
@@ -219,9 +171,15 @@ func (t *Torrent) Close(ctx context.Context) error {
 		t.FailReads()
 		t.mu.Lock()
 		t.closing = true
+		conns := make([]peerconn.Conn, 0, len(t.peers))
+		for _, p := range t.peers {
+			if p.conn != nil {
+				conns = append(conns, p.conn)
+			}
+		}
 		t.mu.Unlock()
 		t.cancel()
-		for _, c := range t.openConns() {
+		for _, c := range conns {
 			c.Close(nil)
 		}
 		t.announce.Stop(ctx)

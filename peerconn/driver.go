@@ -77,6 +77,9 @@ type Conn interface {
 
 	// Send queues messages.
 	Send(ms ...wire.Message)
+	// SendExtension queues a message of the extension of this name (BEP 10) and keeps
+	// nothing of payload. It answers false if the peer has not said that it knows it.
+	SendExtension(name string, payload []byte) bool
 	// SendPiece queues a block without copying p.Data, which must stay as it is until
 	// done is called: exactly once, with whether it was written. done must not block.
 	// Blocks wait for the upload limit, other messages overtake them.

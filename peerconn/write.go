@@ -37,6 +37,12 @@ func (c *netConn) Send(ms ...wire.Message) {
 	})
 }
 
+// SendExtension implements Conn.
+func (c *netConn) SendExtension(name string, payload []byte) (known bool) {
+	c.update(func(p *proto.Conn) { known = p.SendExtension(name, payload) })
+	return known
+}
+
 // SendPiece implements Conn. The state machine gets the block when it goes out: what
 // the peer has cancelled by then is not sent.
 func (c *netConn) SendPiece(m wire.Piece, done func(sent bool)) {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -89,19 +90,7 @@ func TestKill(t *testing.T) {
 // gives no wrong byte.
 func TestDamagedFiles(t *testing.T) {
 	tor := cachetest.NewTorrent(40, 40<<10, 70)
-	whole := t.TempDir()
-	s := open(t, whole, tor.Geometry(), Options{})
-	mustPut(t, s, tor, all(20)...)
-	s.Delete(3)
-	if err := s.alone(s.merge); err != nil { // so that there is a table
-		t.Fatal(err)
-	}
-	mustPut(t, s, tor, all(40)[20:]...)
-	// What a crash leaves: logs with sparse ends, and no clean stop.
-	crashed := filepath.Join(t.TempDir(), "crashed")
-	copyStore(t, crashed, whole)
-	s.Close()
-	for state, from := range map[string]string{"clean": whole, "crashed": crashed} {
+	for state, from := range makeStores(t, tor) {
 		damages := damages[state]
 		files, err := filepath.Glob(filepath.Join(from, "data-1", "*"))
 		if err != nil || len(files) < 4 {
@@ -129,7 +118,7 @@ func copyStore(t *testing.T, to, from string) {
 		if err != nil || e.IsDir() {
 			return errors.Join(err, os.MkdirAll(filepath.Join(to, rel), 0o700))
 		}
-		if e.Name() == ballastName || e.Name() == lockName {
+		if e.Name() == ballastName {
 			return nil
 		}
 		b, err := os.ReadFile(name)
@@ -143,6 +132,16 @@ func copyStore(t *testing.T, to, from string) {
 }
 
 func afterDamage(t *testing.T, dir string, tor *cachetest.Torrent) {
+	before, scratch := files(t, dir), t.TempDir()
+	if s, err := OpenReadOnly(dir, tor.Geometry(), Options{Scratch: scratch}); err == nil {
+		checkHad(t, s, tor)
+		s.Close()
+	} else {
+		empty(t, scratch)
+	}
+	if !maps.Equal(before, files(t, dir)) {
+		t.Error("reading only has changed files")
+	}
 	s := open(t, dir, tor.Geometry(), Options{})
 	count, _ := s.have.size()
 	right := checkHad(t, s, tor)

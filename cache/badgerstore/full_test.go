@@ -166,8 +166,7 @@ func TestOpenOnFullDisk(t *testing.T) {
 	s.Close()
 }
 
-// After a crash on a full disk Badger's logs can't be replayed: nothing is had
-// until there is space, then everything.
+// After a crash Badger's logs are to be replayed. On a full disk they are read.
 func TestOpenOnFullDiskAfterCrash(t *testing.T) {
 	disk, tor := smallDisk(t, 120<<20), fullTorrent()
 	one, two := filepath.Join(disk, "one"), filepath.Join(disk, "two")
@@ -178,7 +177,14 @@ func TestOpenOnFullDiskAfterCrash(t *testing.T) {
 	full := hog(t, disk)
 	s = open(t, two, tor.Geometry(), Options{})
 	if got := checkHad(t, s, tor); got != 0 {
-		t.Errorf("%d pieces right on the full disk, want 0", got)
+		t.Errorf("%d pieces right on the full disk without a scratch directory, want 0", got)
+	}
+	s.Close()
+	<-s.closed
+	scratch := t.TempDir()
+	s = open(t, two, tor.Geometry(), Options{Scratch: scratch})
+	if got := checkHad(t, s, tor); got != 10 {
+		t.Errorf("%d pieces right on the full disk, want 10", got)
 	}
 	if err := put(t, s, tor, 11); !errors.Is(err, cache.ErrNoSpace) {
 		t.Errorf("Put: %v, want ErrNoSpace", err)
@@ -188,6 +194,7 @@ func TestOpenOnFullDiskAfterCrash(t *testing.T) {
 	if got := checkHad(t, s, tor); got != 11 {
 		t.Errorf("%d pieces right with space again, want 11", got)
 	}
+	empty(t, scratch)
 	s.Close()
 }
 

@@ -126,7 +126,8 @@ func (h *home) settle(version string, log *slog.Logger) (again bool, err error) 
 	default:
 		return false, err
 	}
-	h.data = h.newest()
+	h.data = newestData(h.dir)
+	h.removeOlder(h.data)
 	return false, nil
 }
 
@@ -193,19 +194,24 @@ func generation(name string) int {
 	return n
 }
 
-// newest returns the path of the newest data directory and removes older ones.
-func (h *home) newest() string {
-	newest, entries := 1, []fs.DirEntry(nil)
-	entries, _ = os.ReadDir(h.dir)
+// newestData returns the path of the newest data directory in dir.
+func newestData(dir string) string {
+	newest := 1
+	entries, _ := os.ReadDir(dir)
 	for _, e := range entries {
 		newest = max(newest, generation(e.Name()))
 	}
+	return filepath.Join(dir, dataPrefix+strconv.Itoa(newest))
+}
+
+// removeOlder removes the data directories that data has taken over from.
+func (h *home) removeOlder(data string) {
+	entries, _ := os.ReadDir(h.dir)
 	for _, e := range entries {
-		if n := generation(e.Name()); n > 0 && n < newest {
+		if n := generation(e.Name()); n > 0 && n < generation(filepath.Base(data)) {
 			os.RemoveAll(h.path(e.Name()))
 		}
 	}
-	return h.path(dataPrefix + strconv.Itoa(newest))
 }
 
 // renew removes the data directory, found damaged, and names its successor.

@@ -10,6 +10,8 @@ import (
 	"slices"
 
 	"github.com/dgraph-io/badger/v4"
+
+	"github.com/qqbtfs/qqbtfs/cache"
 )
 
 // start opens the database, for reading only if the disk is full. The caller
@@ -93,19 +95,15 @@ func (s *Store) tryWriting() error {
 	return nil
 }
 
-// startReading opens what can be read while the disk is full: everything after a
-// clean stop, nothing after a crash, whose logs are still to be replayed.
+// startReading opens what can be read while the disk is full. After a crash there are
+// logs to be replayed, for which it needs a scratch directory.
 func (s *Store) startReading() {
 	s.setState("disk full: reading only")
 	err := sweep(s.home.data, s.log)
 	if logs, _ := filepath.Glob(filepath.Join(s.home.data, "*.mem")); err == nil && len(logs) > 0 {
-		err = errors.New("logs of a crash are still to be replayed")
-	}
-	if err == nil {
-		s.db, err = openBadger(s.home.data, true, s.sizes.valueLog, s.log)
-	}
-	if err == nil {
-		err = s.load(s.db)
+		err = s.borrow(s.home.data)
+	} else if err == nil {
+		err = s.openReading(s.home.data)
 	}
 	if err != nil {
 		s.closeReading()
@@ -114,17 +112,41 @@ func (s *Store) startReading() {
 	}
 }
 
+// borrow opens the database in data for reading without a change of any file in it.
+func (s *Store) borrow(data string) (err error) {
+	if s.scratch, err = newScratch(s.aside); err != nil {
+		return err
+	}
+	if err := errors.Join(s.scratch.fill(data), sweep(s.scratch.dir, s.log)); err != nil {
+		return err
+	}
+	return s.openReading(s.scratch.dir)
+}
+
+func (s *Store) openReading(data string) (err error) {
+	if s.db, err = openBadger(data, true, s.sizes.valueLog, s.log); err != nil {
+		return err
+	}
+	return s.load(s.db)
+}
+
+// closeReading undoes borrow or openReading. The scratch directory goes first: a read
+// that ended in a panic may have left Badger locked, and it never ends.
 func (s *Store) closeReading() {
+	s.scratch.close()
 	if s.db != nil {
 		s.db.Close()
-		s.db = nil
 	}
+	s.scratch, s.db = nil, nil
 }
 
 // restart opens the database for writing if it is not, now that there is space.
 func (s *Store) restart() error {
 	if s.writable {
 		return nil
+	}
+	if s.readOnly {
+		return cache.ErrReadOnly
 	}
 	if s.home != nil && !s.guard.room(startSize(s.home.data)) {
 		return s.noSpace(errors.New("disk full"))
@@ -200,17 +222,21 @@ func (s *Store) shutDown() {
 	}
 	s.use.close()
 	s.have.clear()
-	if s.writable && !s.guard.room(s.flushSize()) {
+	switch {
+	case !s.writable:
+		s.closeReading()
+	case !s.guard.room(s.flushSize()):
 		// To close Badger now would kill the process. Its logs have everything,
 		// so it is left as by a crash, and locked until the process ends.
 		s.log.Warn("badgerstore: disk is full, the database is left open", "dir", s.dir)
 		return
-	}
-	if s.db != nil {
+	default:
 		if err := s.db.Close(); err != nil {
 			s.log.Warn("badgerstore: close", "dir", s.dir, "err", err)
 		}
 	}
-	s.guard.giveUp()
+	if !s.readOnly {
+		s.guard.giveUp()
+	}
 	s.home.close()
 }

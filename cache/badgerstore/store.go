@@ -32,6 +32,10 @@ type Options struct {
 	// cache.ErrQuota. Zero or negative means no limit. A larger store of an earlier
 	// run shrinks as its pieces are deleted.
 	Quota int64
+	// Scratch is an existing directory, this user's alone and best not on the same
+	// disk, for copies of small files of a store that cannot be written: OpenReadOnly
+	// needs it, and Open to read after a crash while the disk is full. "" means none.
+	Scratch string
 	// Logger gets warnings, and Badger's log at level debug. nil means no log.
 	Logger *slog.Logger
 
@@ -44,8 +48,11 @@ type Store struct {
 	geo   cache.Geometry
 	quota int64
 	sizes sizes
+	aside string // Options.Scratch
 	log   *slog.Logger
 	have  *pieceSet
+	// readOnly is that of OpenReadOnly: nothing in dir is ever touched.
+	readOnly bool
 
 	closing sync.Once
 	ctx     context.Context // over when Close begins
@@ -60,7 +67,8 @@ type Store struct {
 	use      *gate
 	db       *badger.DB // nil: the disk was full at Open, nothing is readable
 	writable bool       // db is open for writing
-	home     *home      // nil: not even the directory could be made
+	home     *home      // nil: not even the directory could be made, or readOnly
+	scratch  *scratch   // not nil: db is open for reading in there
 	guard    guard
 	ahead    *ahead
 	version  uint64 // timestamp of the last commit
@@ -80,6 +88,17 @@ var _ cache.Store = (*Store)(nil)
 // what can be read; Put returns cache.ErrNoSpace until there is space. It returns
 // ErrLocked if dir is open already.
 func Open(dir string, g cache.Geometry, opt Options) (*Store, error) {
+	s := newStore(dir, g, opt)
+	if err := s.start(); err != nil {
+		s.home.close()
+		return nil, fmt.Errorf("badgerstore: open %s: %w", dir, err)
+	}
+	go s.janitor()
+	return s, nil
+}
+
+// newStore returns a store that has nothing open yet.
+func newStore(dir string, g cache.Geometry, opt Options) *Store {
 	if opt.Logger == nil {
 		opt.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -87,7 +106,7 @@ func Open(dir string, g cache.Geometry, opt Options) (*Store, error) {
 		opt.statfs = statfs
 	}
 	s := &Store{
-		dir: dir, geo: g, quota: opt.Quota, sizes: sizesFor(opt.Quota), log: opt.Logger,
+		dir: dir, geo: g, quota: opt.Quota, sizes: sizesFor(opt.Quota), aside: opt.Scratch, log: opt.Logger,
 		have:   newPieceSet(g.NumPieces, g.PieceSize),
 		kick:   make(chan struct{}, 1),
 		tidied: make(chan struct{}),
@@ -98,12 +117,7 @@ func Open(dir string, g cache.Geometry, opt Options) (*Store, error) {
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.setState("ok")
-	if err := s.start(); err != nil {
-		s.home.close()
-		return nil, fmt.Errorf("badgerstore: open %s: %w", dir, err)
-	}
-	go s.janitor()
-	return s, nil
+	return s
 }
 
 // acquire takes the token of the one writer.
@@ -154,7 +168,7 @@ func (s *Store) Flush(ctx context.Context) error {
 		return err
 	}
 	defer s.release()
-	if err := s.bury(); err != nil && !errors.Is(err, cache.ErrNoSpace) {
+	if err := s.bury(); err != nil && !errors.Is(err, cache.ErrNoSpace) && !errors.Is(err, cache.ErrReadOnly) {
 		return fmt.Errorf("badgerstore: flush: %w", err)
 	}
 	if !s.unsynced {

@@ -75,6 +75,9 @@ func (c content) files(m *metainfo.MetaInfo) []filestore.File {
 		if link != nil {
 			link = c.below(link)
 		}
+		if f.Pad && m.Info.HasV2 {
+			f.Length = 0 // no piece has it
+		}
 		out[i] = filestore.File{Path: c.below(path), Length: f.Length, Pad: f.Pad, Exec: f.Exec, Symlink: link}
 	}
 	return out

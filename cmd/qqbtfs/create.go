@@ -2,24 +2,19 @@ package main
 
 import (
 	"context"
-	"crypto/sha1"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"net/url"
 	"os"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 	"time"
 
-	"github.com/spf13/cobra"
-	"golang.org/x/sync/errgroup"
-
 	"github.com/qqbtfs/qqbtfs/cmd/qqbtfs/config"
 	"github.com/qqbtfs/qqbtfs/fetch/metainfo"
+	"github.com/spf13/cobra"
 )
 
 func (a *app) createCmd() *cobra.Command {
@@ -38,6 +33,9 @@ func (a *app) createCmd() *cobra.Command {
 	fs.StringArrayVar(&c.trackers, "tracker", nil, "announce URL, repeatable; each is tried beside the others")
 	fs.StringArrayVar(&c.webSeeds, "web-seed", nil, "http(s) URL of the same content, repeatable")
 	fs.Var(&c.pieceLength, "piece-length", "a power of two from 16KiB to 64MiB (default: by the size of the content)")
+	fs.BoolVar(&c.v1, "v1", false, "a torrent of BitTorrent v1, which every client can read (default)")
+	fs.BoolVar(&c.v2, "v2", false, "a torrent of BitTorrent v2, of which 16 KiB can be checked and read at a time")
+	fs.BoolVar(&c.hybrid, "hybrid", false, "a torrent of both versions, in which every file begins with a piece")
 	fs.BoolVar(&c.private, "private", false, "peers come from the trackers only")
 	fs.StringVar(&c.comment, "comment", "", "a comment for people")
 	fs.BoolVar(&c.force, "force", false, "replace the .torrent file if it exists")
@@ -51,6 +49,7 @@ type creating struct {
 	trackers, webSeeds []string
 	pieceLength        config.Size
 	private, force     bool
+	v1, v2, hybrid     bool
 	comment            string
 }
 
@@ -86,6 +85,12 @@ func (c *creating) main(ctx context.Context, path string) error {
 func (c *creating) checkFlags() error {
 	if n := c.pieceLength; n != 0 && (n&(n-1) != 0 || n < 16<<10 || n > 64<<20) {
 		return failf(codeUsage, "--piece-length %s: must be a power of two from 16KiB to 64MiB", n.String())
+	}
+	switch {
+	case c.v1 && c.v2:
+		return failf(codeUsage, "--v1 and --v2: give --hybrid for both")
+	case (c.v1 || c.v2) && c.hybrid:
+		return failf(codeUsage, "--hybrid is both --v1 and --v2: give it alone")
 	}
 	if err := checkURLs("tracker", c.trackers, "http", "https", "udp"); err != nil {
 		return err
@@ -181,26 +186,24 @@ func (c *creating) write(ctx context.Context, name string, t *sourceTree) error 
 		c.pieceLength = config.Size(metainfo.AutoPieceLength(t.total))
 	}
 	b := metainfo.Builder{
+		V1: !c.v2, V2: c.v2 || c.hybrid,
 		Name: name, PieceLength: int64(c.pieceLength), Private: c.private, WebSeeds: c.webSeeds,
 		Comment: c.comment, CreatedBy: userAgent(), Created: time.Now().Truncate(time.Second),
 	}
 	for _, u := range c.trackers {
 		b.Trackers = append(b.Trackers, []string{u})
 	}
-	if n := (t.total + b.PieceLength - 1) / b.PieceLength; n*sha1.Size > metainfo.MaxFileSize {
+	h := newContentHash(t, b)
+	if n := h.lay.NumPieces(); int64(n)*int64(h.perPiece()) > metainfo.MaxFileSize {
 		return failf(codeUsage, "--piece-length %s makes %d pieces, too many for a torrent: choose a larger one", c.pieceLength.String(), n)
 	}
-	var pieces []byte
 	progress := newCounter()
 	progress.set(0, t.total)
-	err := c.a.runWithBars([]task{{"hashing " + name, progress.sample}}, func() (err error) {
-		pieces, err = t.hash(ctx, b.PieceLength, progress)
-		return err
-	})
+	err := c.a.runWithBars([]task{{"hashing " + name, progress.sample}}, func() error { return h.run(ctx, progress) })
 	if err != nil {
 		return err
 	}
-	out, err := b.Build(t.files, t.single, pieces)
+	out, err := b.Build(t.files, t.single, h.sums)
 	if err != nil {
 		return fail(codeSource, err)
 	}
@@ -219,114 +222,13 @@ func (c *creating) write(ctx context.Context, name string, t *sourceTree) error 
 	if err != nil {
 		return fail(codeSource, err)
 	}
-	fmt.Fprintf(c.a.out, "%s  %s in %s, %s of %s\ninfo-hash %x\n", c.output, formatBytes(t.total),
-		plural(len(t.files), "file"), plural(m.NumPieces(), "piece"), formatBytes(b.PieceLength), m.HashV1())
+	fmt.Fprintf(c.a.out, "%s  %s in %s, %s of %s\n", c.output, formatBytes(t.total),
+		plural(len(t.files), "file"), plural(m.NumPieces(), "piece"), formatBytes(b.PieceLength))
+	if b.V1 {
+		fmt.Fprintf(c.a.out, "info-hash %x\n", m.HashV1())
+	}
+	if b.V2 {
+		fmt.Fprintf(c.a.out, "info-hash v2 %x\n", m.HashV2())
+	}
 	return nil
-}
-
-// hash returns the SHA-1 of every piece. One goroutine reads, all cores hash.
-func (t *sourceTree) hash(ctx context.Context, pieceLength int64, progress *counter) ([]byte, error) {
-	n := int((t.total + pieceLength - 1) / pieceLength)
-	sums := make([]byte, n*sha1.Size)
-	workers := runtime.GOMAXPROCS(0)
-	type job struct {
-		index int
-		data  []byte
-	}
-	jobs, free := make(chan job), make(chan []byte, workers+1)
-	for range cap(free) {
-		free <- make([]byte, min(pieceLength, t.total))
-	}
-	var g errgroup.Group
-	for range workers {
-		g.Go(func() error {
-			for j := range jobs {
-				sum := sha1.Sum(j.data)
-				copy(sums[j.index*sha1.Size:], sum[:])
-				free <- j.data[:cap(j.data)]
-			}
-			return nil
-		})
-	}
-	r := &treeReader{t: t}
-	defer r.close()
-	err := func() error {
-		defer close(jobs)
-		for i := range n {
-			if ctx.Err() != nil {
-				return failf(codeIncomplete, "interrupted, nothing is written")
-			}
-			buf := (<-free)[:min(pieceLength, t.total-int64(i)*pieceLength)]
-			if _, err := io.ReadFull(r, buf); err != nil {
-				return fail(codeDisk, err)
-			}
-			jobs <- job{i, buf}
-			progress.done.Add(int64(len(buf)))
-		}
-		return r.finish()
-	}()
-	return sums, errors.Join(err, g.Wait())
-}
-
-// treeReader reads the files of a tree as one stream. A file that is not as long
-// as it was is an error.
-type treeReader struct {
-	t    *sourceTree
-	next int // file to open
-	f    *os.File
-	left int64 // bytes of f
-}
-
-func (r *treeReader) Read(p []byte) (int, error) {
-	for r.left == 0 {
-		if err := r.advance(); err != nil {
-			return 0, err
-		}
-	}
-	n, err := r.f.Read(p[:min(int64(len(p)), r.left)])
-	r.left -= int64(n)
-	if errors.Is(err, io.EOF) {
-		err = r.changed()
-	}
-	return n, err
-}
-
-// advance checks that the present file ends here and opens the next one.
-func (r *treeReader) advance() error {
-	if err := r.finish(); err != nil {
-		return err
-	}
-	if r.next == len(r.t.files) {
-		return io.EOF
-	}
-	f, err := os.Open(r.t.path(r.next))
-	if err != nil {
-		return err
-	}
-	r.f, r.left = f, r.t.files[r.next].Length
-	r.next++
-	return nil
-}
-
-// finish closes the present file, which must be at its end.
-func (r *treeReader) finish() error {
-	if r.f == nil {
-		return nil
-	}
-	if n, _ := r.f.Read(make([]byte, 1)); n > 0 {
-		return r.changed()
-	}
-	r.close()
-	return nil
-}
-
-func (r *treeReader) changed() error {
-	return failf(codeDisk, "%s changes while it is read: try again when nobody writes to it", r.f.Name())
-}
-
-func (r *treeReader) close() {
-	if r.f != nil {
-		r.f.Close()
-		r.f = nil
-	}
 }

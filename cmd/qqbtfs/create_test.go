@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/qqbtfs/qqbtfs/cache"
+	"github.com/qqbtfs/qqbtfs/fetch"
 	"github.com/qqbtfs/qqbtfs/fetch/metainfo"
 )
 
@@ -85,6 +87,38 @@ func TestCreateFile(t *testing.T) {
 	}
 }
 
+// What create makes in each version is what the content hashes to, piece by piece.
+func TestCreateVersions(t *testing.T) {
+	dir := home(t)
+	files := map[string][]byte{"a.bin": noise(1, 100_000), "b/c.bin": noise(2, 32<<10), "b/d.bin": noise(3, 7), "e.empty": {}}
+	for name, b := range files {
+		writeTestFile(t, dir+"/album/"+name, b)
+	}
+	for flag, version := range map[string]string{"--v1": "v1", "--v2": "v2", "--hybrid": "hybrid"} {
+		out := dir + "/" + version + ".torrent"
+		r := run(t, "create", dir+"/album", flag, "-o", out, "--piece-length", "32k")
+		m := parseFile(t, out)
+		if r.code != codeOK || m.Version() != version || strings.Contains(r.out, "info-hash v2 ") == (version == "v1") {
+			t.Errorf("%s: code %d, %s, %q", flag, r.code, m.Version(), r.out)
+		}
+		lay, sums := fetch.Layout(m), fetch.Geometry(m)
+		for i := range lay.NumPieces() {
+			var data []byte
+			for file, c := range lay.PieceFiles(i) {
+				data = append(data, files[strings.Join(m.Info.Files[file].Path, "/")][c.FileOff:][:c.Length]...)
+			}
+			if _, err := cache.Verify(i, sums.Sum(i), cache.NewBuffer(data)); err != nil {
+				t.Errorf("%s: piece %d: %v", flag, i, err)
+			}
+		}
+	}
+	for _, flags := range [][]string{{"--v1", "--v2"}, {"--v1", "--hybrid"}, {"--hybrid", "--v2"}} {
+		if r := run(t, append([]string{"create", dir + "/album"}, flags...)...); r.code != codeUsage {
+			t.Errorf("%v: code %d", flags, r.code)
+		}
+	}
+}
+
 func TestCreateNothing(t *testing.T) {
 	dir := home(t)
 	writeTestFile(t, dir+"/void/empty", nil)
@@ -99,7 +133,8 @@ func TestCreateOfChangingFile(t *testing.T) {
 	for name, length := range map[string]int64{"grows": 99, "shrinks": 101} {
 		path := writeTestFile(t, filepath.Join(t.TempDir(), "f"), make([]byte, 100))
 		tree := &sourceTree{root: path, single: true, total: length, files: []metainfo.SourceFile{{Length: length}}}
-		if _, err := tree.hash(t.Context(), 64, newCounter()); exitCode(err) != codeDisk || !strings.Contains(err.Error(), path) {
+		h := newContentHash(tree, metainfo.Builder{V1: true, PieceLength: 64})
+		if err := h.run(t.Context(), newCounter()); exitCode(err) != codeDisk || !strings.Contains(err.Error(), path) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

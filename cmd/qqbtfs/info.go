@@ -23,7 +23,7 @@ func (a *app) infoCmd() *cobra.Command {
 		ValidArgsFunction: completeTorrents,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			l, err := loadSource(cmd.Context(), args[0])
-			if err != nil && !errors.Is(err, metainfo.ErrV2Only) {
+			if err != nil {
 				return err
 			}
 			if asJSON {

@@ -199,15 +199,15 @@ func (m *mounting) awaitPredecessor(ctx context.Context) error {
 
 // up builds the parts from the cache to the mount.
 func (m *mounting) up(torrents []*loaded) (err error) {
-	stores := make([]joinOptions, len(torrents))
+	stores, scratch := make([]joinOptions, len(torrents)), m.place.scratch()
 	var g errgroup.Group
 	for i, l := range torrents {
 		g.Go(func() (err error) {
 			if m.place.noCache != nil {
-				stores[i] = joinOptions{ram: "directory not writable", flags: m.cache}
+				stores[i] = m.a.readCache(m.place.cacheDir, scratch, l, m.cache)
 				return nil
 			}
-			stores[i], err = m.a.openCache(m.place.cacheDir, l, m.cache)
+			stores[i], err = m.a.openCache(m.place.cacheDir, scratch, l, m.cache)
 			return err
 		})
 	}

@@ -58,6 +58,17 @@ func (p *place) otherLog() string {
 	return os.DevNull
 }
 
+// scratch returns the directory for copies of small files of a cache that cannot be
+// written, "" if there is none.
+func (p *place) scratch() string {
+	for _, dir := range p.runDirs {
+		if control.MakeDir(dir) == nil {
+			return dir
+		}
+	}
+	return ""
+}
+
 // tryDir makes dir for the user alone and tries whether a file can be made in
 // it.
 func tryDir(dir string) error {

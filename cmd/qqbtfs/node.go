@@ -36,7 +36,7 @@ type member struct {
 	*loaded
 	t     *fetch.Torrent
 	store *cache.Cache
-	ram   string // why nothing is kept on disk; "": it is
+	ram   string // why there is no disk; "": there is
 	dir   string // of the cache on disk; "" for plain files
 	// lost, if not nil, is told of pieces that are gone from the store.
 	lost atomic.Pointer[func(index int)]
@@ -111,7 +111,7 @@ func listenError(err error) error {
 // joinOptions say how a torrent takes part.
 type joinOptions struct {
 	disk  cache.Store // becomes the member's; nil: only memory
-	ram   string      // why only memory, in words
+	ram   string      // why nothing is kept on disk, in words; with a disk, that is only read
 	dir   string
 	flags cacheFlags
 	fill  bool
@@ -120,12 +120,16 @@ type joinOptions struct {
 
 // join adds a torrent to the node.
 func (n *node) join(l *loaded, opt joinOptions) (*member, error) {
-	m := &member{loaded: l, dir: opt.dir, ram: opt.ram}
+	m := &member{loaded: l, dir: opt.dir}
+	if opt.disk == nil {
+		m.ram = opt.ram
+	}
 	pool := fetch.NewPool(fetch.Layout(l.meta))
 	var torrent atomic.Pointer[fetch.Torrent]
 	m.store = cache.New(cache.Config{
 		Geometry: fetch.Geometry(l.meta),
 		Disk:     opt.disk,
+		ReadOnly: opt.ram != "",
 		RAM:      int64(opt.flags.ram),
 		Pool:     pool,
 		Quota:    badgerstore.Capacity(int64(opt.flags.limit)),
@@ -157,7 +161,7 @@ func (n *node) join(l *loaded, opt joinOptions) (*member, error) {
 // still there when it is read.
 func window(opt joinOptions) int64 {
 	switch limit := int64(opt.flags.limit); {
-	case opt.disk == nil:
+	case opt.disk == nil || opt.ram != "":
 		return int64(opt.flags.ram) / 2
 	case limit > 0:
 		return badgerstore.Capacity(limit) / 2
@@ -200,8 +204,8 @@ func (n *node) addrs() []string {
 
 // openCache opens the torrent's own directory in the cache directory: the pieces,
 // a copy of the .torrent file, and its name for people who look around.
-func (a *app) openCache(cacheDir string, l *loaded, flags cacheFlags) (joinOptions, error) {
-	dir := filepath.Join(cacheDir, cache.KeyOf(l.meta.InfoRaw).String())
+func (a *app) openCache(cacheDir, scratch string, l *loaded, flags cacheFlags) (joinOptions, error) {
+	dir := torrentDir(cacheDir, l)
 	opt := joinOptions{dir: dir, flags: flags}
 	if limit := int64(flags.limit); limit > 0 && badgerstore.Capacity(limit) < 4*l.meta.Info.PieceLength {
 		a.log.Warn("--cache-size is too small for pieces of that size, working from memory", "torrent", l.meta.Info.Name, "piece", formatBytes(l.meta.Info.PieceLength))
@@ -214,6 +218,7 @@ func (a *app) openCache(cacheDir string, l *loaded, flags cacheFlags) (joinOptio
 	disk, err := badgerstore.Open(filepath.Join(dir, "pieces"), fetch.Geometry(l.meta), badgerstore.Options{
 		MinFree: int64(flags.minFree),
 		Quota:   int64(flags.limit),
+		Scratch: scratch,
 		Logger:  a.log.quiet(&a.common).With("torrent", l.meta.Info.Name),
 	})
 	if errors.Is(err, badgerstore.ErrLocked) {
@@ -224,6 +229,28 @@ func (a *app) openCache(cacheDir string, l *loaded, flags cacheFlags) (joinOptio
 	}
 	opt.disk = disk
 	return opt, nil
+}
+
+// torrentDir is the torrent's own directory in the cache directory.
+func torrentDir(cacheDir string, l *loaded) string {
+	return filepath.Join(cacheDir, cache.KeyOf(l.meta.InfoRaw).String())
+}
+
+// readCache opens what is of the torrent in a cache directory that cannot be written,
+// without a change of anything in it. New pieces stay in memory.
+func (a *app) readCache(cacheDir, scratch string, l *loaded, flags cacheFlags) joinOptions {
+	opt := joinOptions{dir: torrentDir(cacheDir, l), ram: "directory not writable", flags: flags}
+	disk, err := badgerstore.OpenReadOnly(filepath.Join(opt.dir, "pieces"), fetch.Geometry(l.meta), badgerstore.Options{
+		Scratch: scratch,
+		Logger:  a.log.quiet(&a.common).With("torrent", l.meta.Info.Name),
+	})
+	switch {
+	case err == nil:
+		opt.disk = disk
+	case !errors.Is(err, fs.ErrNotExist):
+		a.log.Info("the pieces in the cache directory are not used", "torrent", l.meta.Info.Name, "err", err)
+	}
+	return opt
 }
 
 // describeCache makes dir and writes into it what it is. A full disk is no reason

@@ -79,10 +79,10 @@ func (a *app) loadSources(ctx context.Context, sources []string) ([]*loaded, err
 		}
 		return nil, err
 	}
-	seen := map[[20]byte]string{}
+	seen := map[string]string{}
 	unique := all[:0]
 	for _, l := range all {
-		h := l.meta.HashV1()
+		h := l.meta.HashString()
 		if first, dup := seen[h]; dup {
 			a.log.Warn("the same torrent twice", "first", first, "again", l.source)
 			continue
@@ -93,8 +93,7 @@ func (a *app) loadSources(ctx context.Context, sources []string) ([]*loaded, err
 	return unique, nil
 }
 
-// loadSource loads one torrent. Its errors name the source, without secrets. With
-// metainfo.ErrV2Only the torrent is there too, to look at.
+// loadSource loads one torrent. Its errors name the source, without secrets.
 func loadSource(ctx context.Context, s string) (*loaded, error) {
 	name := s
 	var raw []byte
@@ -121,7 +120,7 @@ func loadSource(ctx context.Context, s string) (*loaded, error) {
 	}
 	meta, err := metainfo.Parse(raw)
 	if err != nil {
-		return &loaded{s, raw, meta}, failf(codeSource, "%s: %w%s", name, parseError(raw, err), ampersandHint(s))
+		return nil, failf(codeSource, "%s: %w%s", name, parseError(raw, err), ampersandHint(s))
 	}
 	return &loaded{s, raw, meta}, nil
 }
@@ -131,8 +130,6 @@ func parseError(raw []byte, err error) error {
 	head := bytes.TrimSpace(raw[:min(len(raw), 512)])
 	var syntax *bencode.SyntaxError
 	switch {
-	case errors.Is(err, metainfo.ErrV2Only):
-		return err
 	case len(head) == 0:
 		return errors.New("is empty, not a torrent")
 	case head[0] == '<':

@@ -58,7 +58,7 @@ func (v *view) Xattrs(file int) map[string]string {
 		all, have = v.local.pieces(v.indices[file])
 	}
 	return map[string]string{
-		fs.InfoHashXattr: fmt.Sprintf("%x", v.m.meta.HashV1()),
+		fs.InfoHashXattr: v.m.meta.HashString(),
 		"progress":       percent(int64(have), int64(all)),
 		"pieces":         fmt.Sprintf("%d/%d", have, all),
 	}

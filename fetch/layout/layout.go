@@ -6,11 +6,16 @@
 // that stream, a block is BlockSize bytes of a piece (the last one may be
 // shorter). Files are known by their index in Files, padding files included.
 //
+// In the layout of a torrent with a v2 part every file begins with a piece, and its
+// last piece ends with it (BEP 52, piece length): what lies between that and the
+// next piece, padding in a hybrid, belongs to no piece.
+//
 // It checks nothing that comes from outside: package metainfo has done so.
 package layout
 
 import (
 	"iter"
+	"slices"
 	"sort"
 )
 
@@ -27,9 +32,12 @@ func (e Extent) End() int64 { return e.Offset + e.Length }
 
 // Layout is immutable and safe for concurrent use.
 type Layout struct {
-	PieceLength int64 // bytes of every piece but the last one
+	PieceLength int64 // bytes from the begin of a piece to that of the next
 	Total       int64 // bytes of the stream, padding included
 	Files       []Extent
+
+	sizes []int32 // of the pieces, with v2; else nil: all but the last are full
+	bytes int64   // of all pieces
 }
 
 // New returns the layout of files in a stream of total bytes. The files lie one
@@ -39,6 +47,11 @@ func New(pieceLength, total int64, files []Extent) *Layout {
 	if pieceLength <= 0 || total <= 0 {
 		panic("BUG: layout: no pieces")
 	}
+	check(total, files)
+	return &Layout{PieceLength: pieceLength, Total: total, Files: files, bytes: total}
+}
+
+func check(total int64, files []Extent) {
 	end := int64(0)
 	for _, f := range files {
 		if f.Length < 0 || f.Offset < end || f.End() > total {
@@ -46,18 +59,65 @@ func New(pieceLength, total int64, files []Extent) *Layout {
 		}
 		end = f.End()
 	}
-	return &Layout{PieceLength: pieceLength, Total: total, Files: files}
+}
+
+// NewAligned is New for a torrent with a v2 part: each file that is not empty
+// begins with a piece, and no piece is without one. Padding files are empty here.
+func NewAligned(pieceLength, total int64, files []Extent) *Layout {
+	if pieceLength <= 0 || total <= 0 {
+		panic("BUG: layout: no pieces")
+	}
+	check(total, files)
+	l := &Layout{PieceLength: pieceLength, Total: total, Files: files}
+	for _, f := range files {
+		if f.Length > 0 && f.Offset != int64(len(l.sizes))*pieceLength {
+			panic("BUG: layout: a file does not begin with the next piece")
+		}
+		for left := f.Length; left > 0; left -= pieceLength {
+			l.sizes = append(l.sizes, int32(min(left, pieceLength)))
+		}
+		l.bytes += f.Length
+	}
+	return l
 }
 
 // NumPieces returns the number of pieces, at least one.
-func (l *Layout) NumPieces() int { return int((l.Total-1)/l.PieceLength) + 1 }
+func (l *Layout) NumPieces() int {
+	if l.sizes != nil {
+		return len(l.sizes)
+	}
+	return int((l.Total-1)/l.PieceLength) + 1
+}
+
+// Bytes returns the number of bytes of all pieces.
+func (l *Layout) Bytes() int64 { return l.bytes }
+
+// Aligned reports whether files begin with pieces, as in a torrent with a v2 part.
+func (l *Layout) Aligned() bool { return l.sizes != nil }
+
+// FileOf returns the file that piece i of an aligned layout belongs to.
+func (l *Layout) FileOf(i int) int {
+	pos := l.PieceOffset(i)
+	return sort.Search(len(l.Files), func(k int) bool { return l.Files[k].End() > pos })
+}
 
 // PieceOffset returns where piece i begins in the stream.
 func (l *Layout) PieceOffset(i int) int64 { return int64(i) * l.PieceLength }
 
 // PieceSize returns the number of bytes of piece i.
 func (l *Layout) PieceSize(i int) int {
+	if l.sizes != nil {
+		return int(l.sizes[i])
+	}
 	return int(min(l.PieceLength, l.Total-l.PieceOffset(i)))
+}
+
+// MaxPiece returns the number of bytes of the longest piece.
+func (l *Layout) MaxPiece() int {
+	if l.sizes != nil {
+		return int(slices.Max(l.sizes))
+	}
+	return l.PieceSize(0)
 }
 
 // NumBlocks returns the number of blocks of piece i.

@@ -188,6 +188,58 @@ func TestGapsBelongToNoFile(t *testing.T) {
 	}
 }
 
+// In an aligned layout pieces end with their files, whatever lies behind.
+func TestAligned(t *testing.T) {
+	rng := rand.New(rand.NewPCG(3, 4))
+	for range 300 {
+		pieceLength := 1 + rng.Int64N(9)
+		var files []Extent
+		var sizes []int
+		var owners []int
+		var bytes, pos int64
+		for range 1 + rng.IntN(6) {
+			n := rng.Int64N(30) * rng.Int64N(2)
+			for left := n; left > 0; left -= pieceLength {
+				sizes = append(sizes, int(min(left, pieceLength)))
+				owners = append(owners, len(files))
+			}
+			files = append(files, Extent{pos, n})
+			bytes += n
+			pos = int64(len(sizes)) * pieceLength
+			files = append(files, Extent{min(pos, files[len(files)-1].End()), 0}) // padding
+		}
+		if len(sizes) == 0 {
+			continue
+		}
+		l := NewAligned(pieceLength, pos, files)
+		if l.NumPieces() != len(sizes) || l.Bytes() != bytes || !l.Aligned() {
+			t.Fatalf("%+v: %d pieces with %d bytes, want %d with %d", l, l.NumPieces(), l.Bytes(), len(sizes), bytes)
+		}
+		for i, size := range sizes {
+			if l.PieceSize(i) != size || l.FileOf(i) != owners[i] {
+				t.Fatalf("%+v: piece %d: %d bytes of file %d, want %d of %d", l, i, l.PieceSize(i), l.FileOf(i), size, owners[i])
+			}
+			for file, c := range l.PieceFiles(i) {
+				if file != owners[i] || c.Begin != 0 || c.Length != size {
+					t.Fatalf("%+v: piece %d has %+v of file %d", l, i, c, file)
+				}
+			}
+		}
+		for k, f := range files {
+			n := int64(0)
+			for s := range l.Spans(k, 0, f.Length) {
+				if owners[s.Piece] != k || s.Begin+s.Length > sizes[s.Piece] {
+					t.Fatalf("%+v: file %d: span %+v", l, k, s)
+				}
+				n += int64(s.Length)
+			}
+			if n != f.Length {
+				t.Fatalf("%+v: spans of file %d have %d bytes", l, k, n)
+			}
+		}
+	}
+}
+
 func TestNewRefusesBrokenInvariants(t *testing.T) {
 	tests := map[string]func(){
 		"no piece length": func() { New(0, 1, nil) },
@@ -195,6 +247,8 @@ func TestNewRefusesBrokenInvariants(t *testing.T) {
 		"overlap":         func() { New(1, 9, []Extent{{0, 5}, {4, 5}}) },
 		"past the end":    func() { New(1, 9, []Extent{{0, 10}}) },
 		"negative":        func() { New(1, 9, []Extent{{0, -1}}) },
+		"not aligned":     func() { NewAligned(4, 9, []Extent{{0, 3}, {3, 5}}) },
+		"a piece of gap":  func() { NewAligned(4, 12, []Extent{{0, 3}, {8, 4}}) },
 	}
 	for name, f := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/qqbtfs/qqbtfs/cache/merkle"
 	"github.com/qqbtfs/qqbtfs/peerconn/bencode"
 )
 
@@ -70,6 +71,79 @@ func TestBuildSingle(t *testing.T) {
 	if string(out) != want {
 		t.Errorf("got  %q\nwant %q", out, want)
 	}
+}
+
+// layered gives files of a piece length the piece layers of content that is nothing
+// but their numbers.
+func layered(files []SourceFile, pieceLength int64) []SourceFile {
+	for i := range files {
+		for k := int64(0); k < files[i].Length; k += pieceLength {
+			files[i].Layer = append(files[i].Layer, merkle.Leaf([]byte{byte(i), byte(k / pieceLength)}))
+		}
+	}
+	return files
+}
+
+func TestBuildV2(t *testing.T) {
+	for version, b := range map[string]Builder{
+		"v2":     {V2: true, Name: "dir", PieceLength: 16384},
+		"hybrid": {V1: true, V2: true, Name: "dir", PieceLength: 16384},
+	} {
+		files := layered(sources(), 16384)
+		var pieces []byte
+		if b.V1 {
+			pieces = []byte(hashes(4)) // one for each small file, two for b
+		}
+		out, err := b.Build(files, false, pieces)
+		if err != nil {
+			t.Fatalf("%s: %v", version, err)
+		}
+		if err := bencode.Check(out, bencode.Limits{Sorted: true}); err != nil {
+			t.Error(err)
+		}
+		m, err := Parse(out)
+		if err != nil {
+			t.Fatal(err)
+		}
+		checkInvariants(t, m)
+		if m.Version() != version || m.NumPieces() != 4 || len(m.MissingLayers()) > 0 {
+			t.Errorf("%s with %d pieces, missing %v", m.Version(), m.NumPieces(), m.MissingLayers())
+		}
+		shown := slices.DeleteFunc(slices.Clone(m.Info.Files), func(f File) bool { return f.Pad })
+		piece := 0
+		for i, f := range shown {
+			if !slices.Equal(f.Path, files[i].Path) || f.Length != files[i].Length || f.Exec != files[i].Exec {
+				t.Errorf("%s: file %+v, want %+v", version, f, files[i])
+			}
+			for _, want := range files[i].Layer {
+				if got, _ := m.PieceRoot(piece); got != want {
+					t.Errorf("%s: piece %d of %q: %x, want %x", version, piece, f.Path, got, want)
+				}
+				piece++
+			}
+		}
+	}
+}
+
+func TestBuildSingleV2(t *testing.T) {
+	files := layered([]SourceFile{{Length: 40000}}, 32768)
+	out, err := Builder{V1: true, V2: true, Name: "f.bin", PieceLength: 32768}.Build(files, true, []byte(hashes(2)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	root := merkle.Root(files[0].Layer, 1, 1)
+	tree := "d5:f.bind0:d6:lengthi40000e11:pieces root32:" + string(root[:]) + "eee"
+	layer := string(files[0].Layer[0][:]) + string(files[0].Layer[1][:])
+	want := "d4:infod9:file tree" + tree + "6:lengthi40000e12:meta versioni2e4:name5:f.bin12:piece lengthi32768e6:pieces40:" + hashes(2) +
+		"e12:piece layersd32:" + string(root[:]) + "64:" + layer + "ee"
+	if string(out) != want {
+		t.Errorf("got  %q\nwant %q", out, want)
+	}
+	if out, err = (Builder{V2: true, Name: "s", PieceLength: 32768}).Build(layered([]SourceFile{{Length: 5}}, 32768), true, nil); err != nil || !bytes.HasSuffix(out, []byte("e12:piece layersdee")) {
+		t.Errorf("a file of one piece: %q, %v", out, err)
+	}
+	_, err = Builder{V2: true, Name: "s", PieceLength: 32768}.Build([]SourceFile{{Length: 40000, Layer: make([]merkle.Hash, 3)}}, true, nil)
+	wantError(t, err, "3 hashes for the 2 pieces")
 }
 
 func TestBuildRefuses(t *testing.T) {

@@ -2,17 +2,23 @@ package metainfo
 
 import (
 	"bytes"
+	"crypto/sha1"
 	"crypto/sha256"
 	"slices"
 
+	"github.com/qqbtfs/qqbtfs/cache/merkle"
 	"github.com/qqbtfs/qqbtfs/peerconn/bencode"
 )
 
 const treeName = "info.file tree"
 
+// maxPieces is the largest number of pieces that is accepted. With v1 hashes in the
+// largest info dictionary there are fewer.
+const maxPieces = 1 << 21
+
 // v2 reads the file tree. A hybrid torrent must have the same files in it, in the
-// same order, as in its v1 part, where each begins with a piece (BEP 52, Upgrade
-// Path): else it would have two contents under one name.
+// same places, as in its v1 part (BEP 52, Upgrade Path): else it would have two
+// contents under one name.
 func (d *dict) v2(info *Info) error {
 	var r treeReader
 	if err := r.dir(d.tree, nil); err != nil {
@@ -22,15 +28,17 @@ func (d *dict) v2(info *Info) error {
 	if len(files) == 0 {
 		return errorf(treeName, "is empty")
 	}
+	total, err := place(files, info.PieceLength)
+	if err != nil {
+		return err
+	}
 	if info.HasV1 {
 		return checkHybrid(info, files)
 	}
-	for _, f := range files {
-		if err := addSize(&info.Total, f.Length, treeName); err != nil {
-			return err
-		}
+	if total == 0 {
+		return errorf(treeName, "there is no content")
 	}
-	info.Files = files
+	info.Files, info.Total = files, total
 	name, _ := d.rawName()
 	if len(files) == 1 && slices.Equal(files[0].RawPath, []string{name}) {
 		files[0].Path = []string{info.Name}
@@ -38,6 +46,25 @@ func (d *dict) v2(info *Info) error {
 	}
 	info.Dir = true
 	return resolve(files)
+}
+
+// place gives every file its offset, where a piece begins, and returns how many
+// bytes they have (BEP 52, piece length: "each non-empty file is aligned to a piece
+// boundary").
+func place(files []File, pieceLength int64) (total int64, err error) {
+	var pieces int64
+	for i := range files {
+		f := &files[i]
+		f.Offset = pieces * pieceLength
+		if f.Length > 0 {
+			pieces += (f.Length-1)/pieceLength + 1
+		}
+		if pieces > maxPieces {
+			return 0, errorf(treeName, "has more than %d pieces", maxPieces)
+		}
+		total += f.Length
+	}
+	return total, nil
 }
 
 // treeReader collects the files of a file tree. In a tree they share directories,
@@ -101,28 +128,49 @@ func readLeaf(v bencode.Value, path []string) (File, error) {
 		err = within(treeName, err)
 	case attributes(d.attr).pad:
 		err = errorf(treeName, "has the padding file %q, which v2 does not know", join(f.Path))
-	case f.Length > 0 && (len(root) != sha256.Size || bytes.Count(root, []byte{0}) == len(root)):
+	case f.Length == 0:
+	case len(root) != sha256.Size || bytes.Count(root, []byte{0}) == len(root):
 		err = errorf(treeName, "has no hash in pieces root of %q", join(f.Path))
+	default:
+		f.Root = merkle.Hash(root)
 	}
 	return f, err
 }
 
+// checkHybrid compares the v1 files with those of the tree and takes over their
+// roots. Padding has to reach to the next piece and no further: then both parts
+// number the same pieces.
 func checkHybrid(info *Info, v2 []File) error {
 	n := 0
-	for _, f := range info.Files {
+	for i := range info.Files {
+		f := &info.Files[i]
 		if f.Pad {
 			continue
 		}
 		if n == len(v2) || f.Length != v2[n].Length || !slices.Equal(f.RawPath, v2[n].RawPath) {
 			return errorf(treeName, "differs from the v1 file %q", join(f.Path))
 		}
-		if f.Length > 0 && f.Offset%info.PieceLength != 0 {
-			return errorf("info.files", "%q does not begin with a piece", join(f.Path))
+		if f.Length > 0 && f.Offset != v2[n].Offset {
+			return errorf("info.files", "%q does not begin with its v2 piece", join(f.Path))
 		}
+		f.Root = v2[n].Root
 		n++
 	}
 	if n < len(v2) {
 		return errorf(treeName, "has more files than the v1 part")
 	}
+	if have, want := len(info.Pieces)/sha1.Size, countPieces(v2, info.PieceLength); have != want {
+		return errorf("info.pieces", "%d hashes for %d v2 pieces", have, want)
+	}
 	return nil
+}
+
+// countPieces returns the number of pieces of files that place has placed.
+func countPieces(files []File, pieceLength int64) int {
+	for i := len(files) - 1; i >= 0; i-- {
+		if f := files[i]; f.Length > 0 {
+			return int((f.Offset+f.Length-1)/pieceLength) + 1
+		}
+	}
+	return 0
 }

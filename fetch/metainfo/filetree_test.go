@@ -1,7 +1,6 @@
 package metainfo
 
 import (
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -45,11 +44,7 @@ func TestHybrid(t *testing.T) {
 }
 
 func TestV2Only(t *testing.T) {
-	m, err := parse(t, v2Info())
-	if !errors.Is(err, ErrV2Only) {
-		t.Fatal(err)
-	}
-	checkInvariants(t, m)
+	m := mustParse(t, v2Info())
 	var paths []string
 	for _, f := range m.Info.Files {
 		paths = append(paths, join(f.Path))
@@ -57,9 +52,13 @@ func TestV2Only(t *testing.T) {
 	if m.Version() != "v2" || m.Info.Name != "dir" || !m.Info.Dir || m.Info.Total != 20005 || !slices.Equal(paths, []string{"a/b", "c"}) {
 		t.Errorf("%s %+v", m.Version(), m.Info)
 	}
-	m, err = parse(t, v2Info().with(d{"file tree": d{"dir": leaf(5)}}))
-	if !errors.Is(err, ErrV2Only) || m.Info.Dir || join(m.Info.Files[0].Path) != "dir" {
-		t.Errorf("single file: %v, %+v", err, m.Info)
+	// BEP 52: "each non-empty file is aligned to a piece boundary".
+	if f := m.Info.Files[1]; m.NumPieces() != 3 || f.Offset != 16384 || string(f.Root[:]) != root {
+		t.Errorf("%d pieces, %+v", m.NumPieces(), f)
+	}
+	m = mustParse(t, v2Info().with(d{"file tree": d{"dir": leaf(5)}}))
+	if m.Info.Dir || join(m.Info.Files[0].Path) != "dir" {
+		t.Errorf("single file: %+v", m.Info)
 	}
 }
 
@@ -83,10 +82,12 @@ func TestV2Refused(t *testing.T) {
 		{"file and directory", tree(d{"a": d{"": d{"length": 0}, "b": leaf(5)}}), "is a directory too"},
 		{"padding", tree(d{"a": d{"": d{"length": 5, "pieces root": root, "attr": "p"}}}), "padding"},
 		{"negative length", tree(d{"a": leaf(-1)}), "negative"},
-		{"sum overflows", tree(d{"a": leaf(1<<63 - 1), "b": leaf(1)}), "sum"},
+		{"sum overflows", tree(d{"a": leaf(1<<63 - 1), "b": leaf(1)}), "more than 2097152 pieces"},
 		{"no root", tree(d{"a": d{"": d{"length": 5}}}), "no hash"},
 		{"short root", tree(d{"a": d{"": d{"length": 5, "pieces root": root[1:]}}}), "no hash"},
 		{"zero root", tree(d{"a": d{"": d{"length": 5, "pieces root": strings.Repeat("\x00", 32)}}}), "no hash"},
+		{"no content", tree(d{"a": d{"": d{"length": 0}}}), "no content"},
+		{"2^40 pieces", tree(d{"a": leaf(1 << 54)}), "more than 2097152 pieces"},
 		{"piece length 32767", v2Info().with(d{"piece length": 32767}), "power of two"},
 		{"piece length 8192", v2Info().with(d{"piece length": 8192}), "power of two"},
 
@@ -95,7 +96,9 @@ func TestV2Refused(t *testing.T) {
 		{"other order", files(c, d{"length": 12768, "path": []string{"p"}, "attr": "p"}, b), "differs"},
 		{"one more in v1", files(b, pad, c, d{"length": 0, "path": []string{"z"}}), "differs"},
 		{"one less in v1", files(b, pad).with(d{"pieces": hashes(1)}), "has more files"},
-		{"not aligned", files(b, c).with(d{"pieces": hashes(2)}), "does not begin with a piece"},
+		{"not aligned", files(b, c).with(d{"pieces": hashes(2)}), "does not begin with its v2 piece"},
+		{"a piece of padding", files(b, pad, pad.with(d{"length": 16384}), c).with(d{"pieces": hashes(4)}), "does not begin with its v2 piece"},
+		{"a piece of padding at the end", files(b, pad, c, pad).with(d{"pieces": hashes(4)}), "4 hashes for 3 v2 pieces"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -9,8 +9,7 @@ import (
 )
 
 // ParseInfo validates an encoded info dictionary of at most MaxInfoSize bytes.
-// The Info shares raw. With ErrV2Only the Info is valid, but has no pieces, and its
-// files no offsets. Other errors are a *Error or a *bencode.SyntaxError.
+// The Info shares raw. Errors are a *Error or a *bencode.SyntaxError.
 func ParseInfo(raw []byte) (Info, error) {
 	if len(raw) == 0 {
 		return Info{}, errorf("info", "is missing")
@@ -39,9 +38,6 @@ func ParseInfo(raw []byte) (Info, error) {
 		if err := d.v2(&info); err != nil {
 			return Info{}, err
 		}
-	}
-	if !info.HasV1 {
-		return info, ErrV2Only
 	}
 	return info, nil
 }

@@ -94,12 +94,18 @@ func checkInvariants(t testing.TB, m *MetaInfo) {
 	t.Helper()
 	i := &m.Info
 	checkComponent(t, i.Name)
-	var offset int64
+	var offset, pieces int64
 	taken := map[string]bool{}
 	parents := map[string]bool{}
 	for k, f := range i.Files {
 		if i.HasV1 && f.Offset != offset || f.Length < 0 {
 			t.Fatalf("file %d: offset %d, length %d, want it at %d", k, f.Offset, f.Length, offset)
+		}
+		if i.HasV2 && !f.Pad && f.Length > 0 {
+			if f.Offset != pieces*i.PieceLength {
+				t.Fatalf("file %d: offset %d, want it in piece %d", k, f.Offset, pieces)
+			}
+			pieces += (f.Length + i.PieceLength - 1) / i.PieceLength
 		}
 		offset += f.Length
 		for _, c := range f.Path {
@@ -129,6 +135,9 @@ func checkInvariants(t testing.TB, m *MetaInfo) {
 	checkSymlinks(t, i.Files, taken, parents)
 	if offset != i.Total {
 		t.Fatalf("total %d, the files have %d", i.Total, offset)
+	}
+	if i.HasV2 && int64(m.NumPieces()) != pieces {
+		t.Fatalf("%d pieces, the files have %d", m.NumPieces(), pieces)
 	}
 	if i.HasV1 && (i.Total <= 0 || int64(m.NumPieces()) != (i.Total+i.PieceLength-1)/i.PieceLength) {
 		t.Fatalf("%d pieces of %d for %d bytes", m.NumPieces(), i.PieceLength, i.Total)

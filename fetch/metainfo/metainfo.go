@@ -12,10 +12,10 @@ package metainfo
 import (
 	"crypto/sha1"
 	"crypto/sha256"
-	"errors"
 	"fmt"
 	"time"
 
+	"github.com/qqbtfs/qqbtfs/cache/merkle"
 	"github.com/qqbtfs/qqbtfs/peerconn/bencode"
 )
 
@@ -27,10 +27,6 @@ const (
 
 // maxPieceLength is the largest piece length in bytes that is accepted.
 const maxPieceLength = 512 << 20
-
-// ErrV2Only is returned for a torrent without the v1 part (BEP 52), together with
-// what is known of it.
-var ErrV2Only = errors.New("BitTorrent v2-only torrents are not supported yet")
 
 // Error says what in the metainfo is wrong, like "info.files[3].length", and why.
 type Error struct{ What, Why string }
@@ -58,17 +54,19 @@ type MetaInfo struct {
 	Comment   string     // printable, may have several lines
 	CreatedBy string     // printable
 	Created   time.Time  // zero: not said
+
+	roots []merkle.Hash // of every v2 piece; zero: not known
 }
 
 // Info is the info dictionary.
 type Info struct {
 	Name        string // safe file name: of the file, or of the directory
 	Dir         bool   // Files are in a directory Name; else the one file is Name
-	PieceLength int64  // bytes of every piece but the last one
-	Pieces      []byte // SHA-1 of each piece, 20 bytes each
+	PieceLength int64  // bytes of every piece but the last one, with v2 of every file
+	Pieces      []byte // SHA-1 of each piece, 20 bytes each; v1 and hybrid
 	Private     bool   // peers may come from the trackers only (BEP 27)
 	Files       []File
-	Total       int64 // bytes of the v1 stream, padding included
+	Total       int64 // bytes of all files, padding included
 	HasV1       bool  // has piece hashes of BEP 3
 	HasV2       bool  // has a file tree of BEP 52
 	Source      string
@@ -81,9 +79,11 @@ type File struct {
 	Path    []string
 	RawPath []string // as in the torrent: any bytes, any length
 	Length  int64    // bytes; of a symlink zero
-	Offset  int64    // where it begins in the stream
+	Offset  int64    // where it begins in the stream; with v2 a piece does there
 	Pad     bool     // zeros that align the next file; never requested (BEP 47)
 	Exec    bool     // is executable (BEP 47)
+
+	Root merkle.Hash // of its tree of blocks (BEP 52, pieces root); v2 and hybrid
 
 	// Symlink is the Path of the file, or of the directory that holds files, that
 	// the symlink leads to (BEP 47). Nil: no symlink, or one that leads out of the
@@ -92,9 +92,8 @@ type File struct {
 }
 
 // Parse reads a .torrent file of at most MaxFileSize bytes. What stands behind
-// its value is ignored, like other clients do. With ErrV2Only the MetaInfo is
-// valid too, but has no pieces, and its files no offsets. Other errors are a
-// *Error or a *bencode.SyntaxError.
+// its value is ignored, like other clients do. A v2 torrent may lack piece layers,
+// see MissingLayers. Errors are a *Error or a *bencode.SyntaxError.
 func Parse(b []byte) (*MetaInfo, error) {
 	top, err := bencode.ParsePrefix(b, bencode.Limits{Size: MaxFileSize})
 	if err != nil {
@@ -104,12 +103,14 @@ func Parse(b []byte) (*MetaInfo, error) {
 		return nil, wrongKind(top, bencode.Dict, "file")
 	}
 	m := &MetaInfo{}
-	var info bencode.Value
+	var info, layers bencode.Value
 	var announce string
 	for key, v := range top.Entries() {
 		switch string(key) {
 		case "info":
 			info = v
+		case "piece layers":
+			layers = v
 		case "announce":
 			announce = text(v)
 		default:
@@ -120,11 +121,13 @@ func Parse(b []byte) (*MetaInfo, error) {
 		m.Trackers = tiers([][]string{{announce}})
 	}
 	m.InfoRaw = append([]byte(nil), info.Raw()...)
-	m.Info, err = ParseInfo(m.InfoRaw)
-	if err != nil && !errors.Is(err, ErrV2Only) {
+	if m.Info, err = ParseInfo(m.InfoRaw); err != nil {
 		return nil, err
 	}
-	return m, err
+	if err := m.readLayers(layers); err != nil {
+		return nil, err
+	}
+	return m, nil
 }
 
 // set keeps the entry key of the outermost dictionary. None of these is needed to
@@ -152,6 +155,30 @@ func (m *MetaInfo) HashV1() [sha1.Size]byte { return sha1.Sum(m.InfoRaw) }
 // HashV2 returns the v2 info-hash (BEP 52). It means something if Info.HasV2.
 func (m *MetaInfo) HashV2() [sha256.Size]byte { return sha256.Sum256(m.InfoRaw) }
 
+// Hashes returns the info-hashes by which trackers and peers know the torrent, 20
+// bytes each: v1's, then v2's, which is truncated (BEP 52, infohash). A hybrid has
+// both.
+func (m *MetaInfo) Hashes() [][20]byte {
+	var out [][20]byte
+	if m.Info.HasV1 {
+		out = append(out, m.HashV1())
+	}
+	if m.Info.HasV2 {
+		v2 := m.HashV2()
+		out = append(out, [20]byte(v2[:]))
+	}
+	return out
+}
+
+// HashString returns the v1 info-hash in hexadecimal, of a v2 torrent the whole v2
+// one.
+func (m *MetaInfo) HashString() string {
+	if m.Info.HasV1 {
+		return fmt.Sprintf("%x", m.HashV1())
+	}
+	return fmt.Sprintf("%x", m.HashV2())
+}
+
 // Version returns "v1", "v2" or "hybrid".
 func (m *MetaInfo) Version() string {
 	switch i := &m.Info; {
@@ -163,10 +190,15 @@ func (m *MetaInfo) Version() string {
 	return "v1"
 }
 
-// NumPieces returns the number of v1 pieces.
-func (m *MetaInfo) NumPieces() int { return len(m.Info.Pieces) / sha1.Size }
+// NumPieces returns the number of pieces, the same for v1 and v2.
+func (m *MetaInfo) NumPieces() int {
+	if m.Info.HasV1 {
+		return len(m.Info.Pieces) / sha1.Size
+	}
+	return countPieces(m.Info.Files, m.Info.PieceLength)
+}
 
-// PieceHash returns the SHA-1 of piece i.
+// PieceHash returns the SHA-1 of piece i, if Info.HasV1.
 func (m *MetaInfo) PieceHash(i int) [sha1.Size]byte {
 	return [sha1.Size]byte(m.Info.Pieces[i*sha1.Size:])
 }

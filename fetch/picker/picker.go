@@ -77,6 +77,7 @@ type Config struct {
 // Picker is one torrent's picker. It is not safe for concurrent use.
 type Picker struct {
 	cfg     Config
+	longest int          // bytes of the longest piece
 	have    bitfield.Set // verified pieces
 	settled bitfield.Set // had, or every block asked for or here: nothing to ask
 	rarity  *rarity
@@ -102,12 +103,17 @@ type Picker struct {
 
 // New returns a picker that has no piece and no source.
 func New(cfg Config) *Picker {
+	longest := 0
+	for i := range cfg.NumPieces {
+		longest = max(longest, cfg.PieceSize(i))
+	}
 	if cfg.MaxOpen == 0 {
-		cfg.MaxOpen = max(32<<20, min(4*int64(cfg.PieceSize(0)), 96<<20))
+		cfg.MaxOpen = max(32<<20, min(4*int64(longest), 96<<20))
 	}
 	rnd := rand.New(rand.NewPCG(cfg.Seed, cfg.Seed^0x9e3779b97f4a7c15))
 	return &Picker{
 		cfg:     cfg,
+		longest: longest,
 		have:    bitfield.New(cfg.NumPieces),
 		settled: bitfield.New(cfg.NumPieces),
 		rarity:  newRarity(cfg.NumPieces, rnd.Shuffle),

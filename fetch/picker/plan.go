@@ -60,7 +60,7 @@ func (p *Picker) fillQueue(now time.Time) time.Duration {
 // full reports whether pieces are kept from being begun by the bound on bytes,
 // which can change without anything becoming free to ask.
 func (p *Picker) full() bool {
-	return len(p.open) > 0 && 2*(p.openBytes+int64(p.cfg.PieceSize(0))) > p.cfg.MaxOpen
+	return len(p.open) > 0 && 2*(p.openBytes+int64(p.longest)) > p.cfg.MaxOpen
 }
 
 func (p *Picker) planUrgent(now time.Time, out []Assignment) []Assignment {

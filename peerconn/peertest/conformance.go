@@ -42,6 +42,7 @@ func Conformance(t *testing.T, open func(peerconn.Options) peerconn.Driver) {
 		{"DriverClose", suite.driverClose},
 		{"PauseAndResume", suite.pauseAndResume},
 		{"EventsOfCalls", suite.eventsOfCalls},
+		{"Extensions", suite.extensions},
 		{"AbandonedBuffer", suite.abandonedBuffer},
 		{"MaxConns", suite.maxConns},
 		{"Refused", suite.refused},
@@ -289,6 +290,27 @@ func (s suite) betweenDrivers(t *testing.T) {
 	receive(t, g.Done())
 	if !bytes.Equal(g.Data(), tor.Data) {
 		t.Error("wrong bytes")
+	}
+}
+
+// A peer that knows an extension gets its messages, one that does not gets none.
+func (s suite) extensions(t *testing.T) {
+	tor := smallTorrent()
+	cfg := tor.Config("get")
+	cfg.Extension.M = map[string]uint8{"x_known": 3}
+	sends := newWatch(t, handlerFunc(func(c peerconn.Conn, evs []proto.Event) bool {
+		for _, ev := range evs {
+			if _, ok := ev.(proto.ExtHandshaken); ok && (!c.SendExtension("x_known", []byte("hello")) || c.SendExtension("x_other", nil)) {
+				t.Error("SendExtension does not follow the peer's handshake")
+			}
+		}
+		return true
+	}))
+	_, addr := s.listener(t, peerconn.Options{Accept: Accept(tor, "give", sends)})
+	gets := newWatch(t, nil)
+	s.driver(t, peerconn.Options{}).Dial(t.Context(), addr, cfg, gets)
+	if m := await[proto.ExtMessage](gets); m.Name != "x_known" || string(m.Payload) != "hello" {
+		t.Errorf("got %v", m)
 	}
 }
 

@@ -15,6 +15,10 @@ type Config struct {
 	// Handshake is ours: info-hash, peer id and what we support. Extensions are
 	// used if both sides announce them.
 	Handshake wire.Handshake
+	// V2Hash is the truncated v2 info-hash of a torrent that has one, else zero. Who
+	// was greeted with the v1 hash of a hybrid may answer with it (BEP 52, Upgrade
+	// Path), and so may we: then Handshake has it and Remote the other.
+	V2Hash [20]byte
 	// Extension is our extension handshake (BEP 10), sent if both sides support
 	// it. The Conn fills in a zero ReqQ.
 	Extension extension.Handshake
@@ -76,6 +80,7 @@ type Conn struct {
 	handshaken     bool
 	remote         wire.Handshake
 	fast, extended bool                // both sides support it
+	v2             bool                // both sides speak v2 here
 	remoteExt      extension.Handshake // merged from all that came
 	extNames       map[uint8]string    // our extensions by the ids that we gave them
 
@@ -94,6 +99,7 @@ type Conn struct {
 
 	// The peer's requests: see serve.go.
 	peerRequests table[struct{}]
+	hashes       hashQueries
 	grantedFast  map[uint32]struct{} // pieces that we allow while the peer is choked
 
 	start, now, lastRead, lastSent time.Time
@@ -137,7 +143,7 @@ func New(now time.Time, cfg Config) *Conn {
 func (c *Conn) receiveHandshake(h wire.Handshake) error {
 	ours := &c.cfg.Handshake
 	switch {
-	case h.InfoHash != ours.InfoHash:
+	case !c.sameTorrent(h):
 		return broken("handshake for another torrent, %x", h.InfoHash)
 	case h.PeerID == ours.PeerID:
 		return &ProtocolError{ErrSelf}
@@ -145,11 +151,26 @@ func (c *Conn) receiveHandshake(h wire.Handshake) error {
 	c.handshaken, c.remote = true, h
 	c.fast = ours.Reserved.HasFast() && h.Reserved.HasFast()
 	c.extended = ours.Reserved.HasExtended() && h.Reserved.HasExtended()
-	c.emit(Handshaken{h})
+	c.v2 = c.cfg.V2Hash != [20]byte{} && (h.InfoHash == c.cfg.V2Hash || ours.InfoHash == c.cfg.V2Hash)
+	c.emit(Handshaken{h, c.v2})
 	if c.extended {
 		c.queue(wire.Extended{ID: extension.HandshakeID, Payload: c.cfg.Extension.Append(nil)})
 	}
 	return nil
+}
+
+// sameTorrent reports whether a handshake is about our torrent: by the same hash,
+// or by that of the other version, for a side that takes the upgrade to v2.
+func (c *Conn) sameTorrent(h wire.Handshake) bool {
+	ours := c.cfg.Handshake.InfoHash
+	switch v2 := c.cfg.V2Hash; {
+	case h.InfoHash == ours:
+		return true
+	case v2 == [20]byte{}:
+		return false
+	default:
+		return h.InfoHash == v2 || ours == v2 && c.cfg.Remote != nil && h.Reserved.HasV2()
+	}
 }
 
 // State is a snapshot of a connection.

@@ -1,5 +1,5 @@
 // Package proto is the state machine of one peer connection: bytes in, events
-// out (BEP 3, 6, 10).
+// out (BEP 3, 6, 10, 52).
 //
 // A Conn does no I/O and has no clock, goroutine or lock. Its driver owns it and
 // hands it what happens:

@@ -18,8 +18,12 @@ type Event interface {
 
 type (
 	// Handshaken is the first event: the peer's handshake was right. What is to
-	// be the first message, a bitfield, can be sent from here on.
-	Handshaken struct{ Remote wire.Handshake }
+	// be the first message, a bitfield, can be sent from here on. With V2 hashes can
+	// be asked for (BEP 52).
+	Handshaken struct {
+		Remote wire.Handshake
+		V2     bool
+	}
 	// ExtHandshaken carries the peer's extension handshake (BEP 10), merged with
 	// those before it. A peer may send it more than once.
 	ExtHandshaken struct{ Ext extension.Handshake }
@@ -62,6 +66,18 @@ type (
 		Name    string
 		Payload []byte
 	}
+	// PeerHashRequest tells that the peer asks for hashes. It waits until a
+	// wire.Hashes or a wire.HashReject is sent (BEP 52).
+	PeerHashRequest struct{ Req wire.HashRequest }
+	// HashesReceived answers a wire.HashRequest that was sent: as many hashes as were
+	// asked for, unverified. They are the receiver's.
+	HashesReceived struct {
+		Req    wire.HashRequest
+		Hashes []byte
+	}
+	// HashesRejected tells that a wire.HashRequest will not be answered, or could not
+	// be sent.
+	HashesRejected struct{ Req wire.HashRequest }
 	// PeerPort tells the UDP port of the peer's DHT node (BEP 5).
 	PeerPort struct{ Port uint16 }
 )
@@ -78,33 +94,39 @@ func (e PeerInterested) String() string {
 	}
 	return "peer not interested"
 }
-func (e Has) String() string         { return fmt.Sprintf("has %d", e.Index) }
-func (e HasSet) String() string      { return "has set " + e.Set.String() }
-func (e Block) String() string       { return "block for " + e.Req.String() }
-func (e Rejected) String() string    { return "rejected: " + e.Req.String() }
-func (e Discarded) String() string   { return "discarded answer to " + e.Req.String() }
-func (e Unsolicited) String() string { return "unsolicited answer to " + e.Req.String() }
-func (e PeerRequest) String() string { return "peer: " + e.Req.String() }
-func (e PeerCancel) String() string  { return "peer cancelled " + e.Req.String() }
-func (e Suggested) String() string   { return fmt.Sprintf("suggested %d", e.Index) }
-func (e AllowedFast) String() string { return fmt.Sprintf("allowed fast %d", e.Index) }
-func (e ExtMessage) String() string  { return fmt.Sprintf("%s, %d bytes", e.Name, len(e.Payload)) }
-func (e PeerPort) String() string    { return fmt.Sprintf("peer's DHT port %d", e.Port) }
+func (e Has) String() string             { return fmt.Sprintf("has %d", e.Index) }
+func (e HasSet) String() string          { return "has set " + e.Set.String() }
+func (e Block) String() string           { return "block for " + e.Req.String() }
+func (e Rejected) String() string        { return "rejected: " + e.Req.String() }
+func (e Discarded) String() string       { return "discarded answer to " + e.Req.String() }
+func (e Unsolicited) String() string     { return "unsolicited answer to " + e.Req.String() }
+func (e PeerRequest) String() string     { return "peer: " + e.Req.String() }
+func (e PeerCancel) String() string      { return "peer cancelled " + e.Req.String() }
+func (e Suggested) String() string       { return fmt.Sprintf("suggested %d", e.Index) }
+func (e AllowedFast) String() string     { return fmt.Sprintf("allowed fast %d", e.Index) }
+func (e ExtMessage) String() string      { return fmt.Sprintf("%s, %d bytes", e.Name, len(e.Payload)) }
+func (e PeerHashRequest) String() string { return "peer: " + e.Req.String() }
+func (e HashesReceived) String() string  { return "hashes for " + e.Req.String() }
+func (e HashesRejected) String() string  { return "rejected: " + e.Req.String() }
+func (e PeerPort) String() string        { return fmt.Sprintf("peer's DHT port %d", e.Port) }
 
-func (Handshaken) event()     {}
-func (ExtHandshaken) event()  {}
-func (Choked) event()         {}
-func (Unchoked) event()       {}
-func (PeerInterested) event() {}
-func (Has) event()            {}
-func (HasSet) event()         {}
-func (Block) event()          {}
-func (Rejected) event()       {}
-func (Discarded) event()      {}
-func (Unsolicited) event()    {}
-func (PeerRequest) event()    {}
-func (PeerCancel) event()     {}
-func (Suggested) event()      {}
-func (AllowedFast) event()    {}
-func (ExtMessage) event()     {}
-func (PeerPort) event()       {}
+func (Handshaken) event()      {}
+func (ExtHandshaken) event()   {}
+func (Choked) event()          {}
+func (Unchoked) event()        {}
+func (PeerInterested) event()  {}
+func (Has) event()             {}
+func (HasSet) event()          {}
+func (Block) event()           {}
+func (Rejected) event()        {}
+func (Discarded) event()       {}
+func (Unsolicited) event()     {}
+func (PeerRequest) event()     {}
+func (PeerCancel) event()      {}
+func (Suggested) event()       {}
+func (AllowedFast) event()     {}
+func (ExtMessage) event()      {}
+func (PeerPort) event()        {}
+func (PeerHashRequest) event() {}
+func (HashesReceived) event()  {}
+func (HashesRejected) event()  {}

@@ -195,6 +195,8 @@ func (c *Conn) dispatch(m wire.Message) error {
 		c.emit(PeerPort{m.Port})
 	case wire.Extended:
 		return c.receiveExtended(m)
+	case wire.HashRequest, wire.Hashes, wire.HashReject:
+		return c.dispatchHashes(m)
 	default:
 		return c.dispatchFast(m)
 	}

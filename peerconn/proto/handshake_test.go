@@ -47,7 +47,7 @@ func TestInboundHandshake(t *testing.T) {
 	cfg, remote := configs([]option{fast})
 	cfg.Remote = &remote
 	p := &peer{Conn: New(epoch, cfg), t: t, now: epoch}
-	p.wantEvents(Handshaken{remote}.String())
+	p.wantEvents(Handshaken{Remote: remote}.String())
 	p.feed(wire.HaveAll{})
 	p.wantEvents("has set 3/3")
 	if s := p.State(); s.Remote != remote || !s.Fast {

@@ -81,7 +81,7 @@ func raw(t *testing.T, opts ...option) (*peer, wire.Handshake) {
 func connect(t *testing.T, opts ...option) *peer {
 	p, remote := raw(t, opts...)
 	p.feedBytes(remote.Append(nil))
-	p.wantEvents(Handshaken{remote}.String())
+	p.wantEvents(Handshaken{Remote: remote}.String())
 	if got, err := wire.ParseHandshake(p.output()); err != nil || got != p.cfg.Handshake {
 		t.Fatalf("our handshake is %+v, %v", got, err)
 	}
@@ -188,6 +188,8 @@ func check(t testing.TB, c *Conn) {
 		t.Fatal("two messages at once")
 	case c.peerRequests.len() > max(0, c.cfg.MaxPeerRequests):
 		t.Fatalf("%d requests of the peer", c.peerRequests.len())
+	case len(c.hashes.ours) > maxHashRequests, len(c.hashes.theirs) > maxHashRequests:
+		t.Fatalf("%d and %d requests for hashes", len(c.hashes.ours), len(c.hashes.theirs))
 	case len(c.allowedFast) > maxAllowedFast:
 		t.Fatalf("%d pieces allowed fast", len(c.allowedFast))
 	case !c.fast && c.peerChoking && c.flights.len() > 0:

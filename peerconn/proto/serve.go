@@ -30,7 +30,8 @@ func (c *Conn) queueRequest(r wire.Request) {
 // Send queues a message. Nothing is sent before Handshaken. A state of choke or
 // interest that the peer knows already is not sent again. Without the fast
 // extension its messages are replaced by what BEP 3 has for them, or dropped.
-// Requests go through Request and Cancel instead.
+// Requests go through Request and Cancel instead. A HashRequest ends with a
+// HashesReceived or a HashesRejected.
 func (c *Conn) Send(m wire.Message) {
 	if !c.handshaken {
 		return
@@ -56,6 +57,12 @@ func (c *Conn) Send(m wire.Message) {
 		if _, ok := c.peerRequests.take(wire.Request(m)); ok {
 			c.sendFast(m)
 		}
+	case wire.HashRequest:
+		c.sendHashRequest(m)
+	case wire.Hashes:
+		c.sendHashes(m.HashRequest, m)
+	case wire.HashReject:
+		c.sendHashes(wire.HashRequest(m), m)
 	case wire.Piece:
 		m.Data = bytes.Clone(m.Data)
 		c.queuePiece(m)

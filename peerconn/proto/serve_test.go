@@ -257,11 +257,11 @@ func TestTrace(t *testing.T) {
 			}
 		}
 	})
-	p.feed(wire.Unchoke{}, wire.KeepAlive{}, block(0, 0), wire.Unknown{ID: 21, Payload: []byte("x")})
+	p.feed(wire.Unchoke{}, wire.KeepAlive{}, block(0, 0), wire.Unknown{ID: 99, Payload: []byte("x")})
 	p.request(block(1, 0))
 	p.feed(answer(block(1, 0)), answer(block(1, 1)))
 	p.SendPiece(answer(block(0, 0)), 1)
-	wantIn := []string{"unchoke", "keep-alive", "request 0:0+16384", "unknown message 21, 0 bytes", "piece 1:0+16384", "piece 1:16384+16384"}
+	wantIn := []string{"unchoke", "keep-alive", "request 0:0+16384", "unknown message 99, 0 bytes", "piece 1:0+16384", "piece 1:16384+16384"}
 	wantOut := []string{"unchoke", "request 1:0+16384", "piece 0:0+16384"}
 	if !equal(in, wantIn) || !equal(out, wantOut) {
 		t.Errorf("in %q\nout %q", in, out)

@@ -29,6 +29,7 @@ func run(t testing.TB, cfg Config, stream []byte, cut func(left int) int) outcom
 		c.receiveUnchoke()
 	}
 	var out outcome
+	c.Send(query(4, 3))
 	for _, r := range []wire.Request{block(0, 0), block(0, 1), block(1, 0), block(2, 0)} {
 		dst := make([]byte, r.Length)
 		c.Request(epoch, r, dst)
@@ -96,6 +97,9 @@ func randomMessage(rng *rand.Rand, fast bool) wire.Message {
 	if fast && rng.IntN(4) == 0 {
 		always = []wire.Message{wire.Suggest{Index: r.Index}, wire.AllowedFast{Index: r.Index}, wire.Reject(r)}
 	}
+	if rng.IntN(20) == 0 {
+		always = []wire.Message{query(2, 1), query(4, 3), query(4, 2), wire.HashReject(query(4, 3)), wire.HashReject(query(2, 0)), answerHashes(query(4, 3), 6)}
+	}
 	if rng.IntN(200) == 0 {
 		always = []wire.Message{wire.Have{Index: 3}, wire.Bitfield{}, wire.Unknown{ID: wire.IDHave}}
 	}
@@ -125,6 +129,9 @@ func TestAnySplitGivesTheSameEvents(t *testing.T) {
 		if withFast {
 			opts = append(opts, fast)
 		}
+		if rng.IntN(2) == 0 {
+			opts = append(opts, v2)
+		}
 		cfg, remote := configs(opts)
 		first := &remote
 		if rng.IntN(3) > 0 { // else the handshake is part of the stream
@@ -151,6 +158,8 @@ func FuzzFeed(f *testing.F) {
 		rng := rand.New(rand.NewPCG(seed, 2))
 		f.Add(randomStream(rng, nil, seed%2 == 0, 4), seed, uint8(2+seed))
 	}
+	f.Add(answerHashes(query(4, 3), 6).Append(query(2, 1).Append(nil)), uint64(5), uint8(130))
+	f.Add(answerHashes(query(4, 3), 7).Append(wire.HashReject(query(2, 1)).Append(nil)), uint64(6), uint8(130))
 	f.Add(prefix(9, wire.IDPiece, 0, 0, 0, 0, 0, 0, 0, 0), uint64(3), uint8(3))
 	f.Add(prefix(wire.MaxMessage, 99, 1, 2), uint64(3), uint8(7))
 	f.Add(wire.Extended{Payload: []byte("d1:md6:ut_pexi1eee")}.Append(nil), uint64(4), uint8(2))
@@ -158,6 +167,9 @@ func FuzzFeed(f *testing.F) {
 		opts := []option{extended}
 		if mode&1 != 0 {
 			opts = append(opts, fast)
+		}
+		if mode&128 != 0 {
+			opts = append(opts, v2)
 		}
 		cfg, remote = configs(opts)
 		if mode&2 != 0 {

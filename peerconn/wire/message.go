@@ -17,7 +17,8 @@ const (
 	PieceHeaderLen = 13
 )
 
-// The message ids of BEP 3 (0 to 8), BEP 5 (9), BEP 6 (13 to 17) and BEP 10 (20).
+// The message ids of BEP 3 (0 to 8), BEP 5 (9), BEP 6 (13 to 17), BEP 10 (20) and
+// BEP 52 (21 to 23).
 const (
 	IDChoke         = 0
 	IDUnchoke       = 1
@@ -35,6 +36,9 @@ const (
 	IDReject        = 16
 	IDAllowedFast   = 17
 	IDExtended      = 20
+	IDHashRequest   = 21
+	IDHashes        = 22
+	IDHashReject    = 23
 )
 
 // Message is one message of the peer wire protocol. The set of types is closed:
@@ -90,6 +94,20 @@ type (
 		ID      uint8
 		Payload []byte
 	}
+	// HashRequest asks for hashes of the tree of a file (BEP 52, hash request). See
+	// hashes.go.
+	HashRequest struct {
+		Root                       [32]byte // of the file
+		Base, Index, Length, Proof uint32
+	}
+	// Hashes answers a HashRequest, which it repeats, with hashes of 32 bytes: those
+	// asked for, then their uncles from the lowest up (BEP 52).
+	Hashes struct {
+		HashRequest
+		Hashes []byte
+	}
+	// HashReject tells that a HashRequest will not be answered (BEP 52).
+	HashReject HashRequest
 	// Unknown is a message with an id that is none of the above.
 	Unknown struct {
 		ID      uint8

@@ -13,6 +13,8 @@ func CheckLen(id byte, n int) error {
 	switch {
 	case n < 0 || n >= MaxMessage:
 		return fmt.Errorf("wire: message %d of %d bytes, over the limit of %d", id, 1+n, MaxMessage)
+	case id == IDHashes:
+		return checkHashes(n)
 	case n == want || n > want && atLeast:
 		return nil
 	default:
@@ -30,6 +32,8 @@ func bodyLen(id byte) (n int, atLeast bool) {
 		return 4, false
 	case IDRequest, IDCancel, IDReject:
 		return 12, false
+	case IDHashRequest, IDHashReject:
+		return hashRequestLen, false
 	case IDPort:
 		return 2, false
 	case IDPiece:
@@ -43,7 +47,7 @@ func bodyLen(id byte) (n int, atLeast bool) {
 
 // Parse decodes the message with this id and body, what comes after the length
 // prefix. Every length is checked; ids that are not known give an Unknown, not an
-// error. Bitfield, Piece, Extended and Unknown keep a part of body, uncopied.
+// error. Bitfield, Piece, Extended, Hashes and Unknown keep a part of body, uncopied.
 func Parse(id byte, body []byte) (Message, error) {
 	if err := CheckLen(id, len(body)); err != nil {
 		return nil, err
@@ -81,6 +85,12 @@ func Parse(id byte, body []byte) (Message, error) {
 		return AllowedFast{binary.BigEndian.Uint32(body)}, nil
 	case IDExtended:
 		return Extended{body[0], body[1:]}, nil
+	case IDHashRequest:
+		return parseHashRequest(body), nil
+	case IDHashes:
+		return Hashes{parseHashRequest(body), body[hashRequestLen:]}, nil
+	case IDHashReject:
+		return HashReject(parseHashRequest(body)), nil
 	default:
 		return Unknown{id, body}, nil
 	}
@@ -96,5 +106,5 @@ func parseRequest(b []byte) Request {
 
 // Known reports whether id is one of a message other than Unknown.
 func Known(id byte) bool {
-	return id <= IDPort || id >= IDSuggest && id <= IDAllowedFast || id == IDExtended
+	return id <= IDPort || id >= IDSuggest && id <= IDAllowedFast || id >= IDExtended && id <= IDHashReject
 }

@@ -10,6 +10,10 @@ import (
 	"testing"
 )
 
+var sampleHashes = HashRequest{Root: [32]byte{'a'}, Base: 1, Index: 2, Length: 4, Proof: 5}
+
+const hashesBody = "6100000000000000000000000000000000000000000000000000000000000000" + "00000001" + "00000002" + "00000004" + "00000005"
+
 // samples has a message of every type.
 var samples = []struct {
 	m    Message
@@ -33,7 +37,10 @@ var samples = []struct {
 	{Reject{1, 2, 3}, "0000000d10000000010000000200000003", "reject 1:2+3"},
 	{AllowedFast{7}, "000000051100000007", "allowed fast 7"},
 	{Extended{3, []byte("de")}, "0000000414036465", "extended 3, 2 bytes"},
-	{Unknown{21, []byte("xy")}, "00000003157879", "unknown message 21, 2 bytes"},
+	{sampleHashes, "00000031" + "15" + hashesBody, "hash request 61000000/1:2+4^5"},
+	{Hashes{sampleHashes, bytes.Repeat([]byte("h"), 32)}, "00000051" + "16" + hashesBody + strings.Repeat("68", 32), "1 hashes 61000000/1:2+4^5"},
+	{HashReject(sampleHashes), "00000031" + "17" + hashesBody, "hash reject 61000000/1:2+4^5"},
+	{Unknown{24, []byte("xy")}, "00000003187879", "unknown message 24, 2 bytes"},
 }
 
 func TestMessages(t *testing.T) {
@@ -70,6 +77,9 @@ func TestPieceHeader(t *testing.T) {
 // BEP 3: "'choke', 'unchoke', 'interested', and 'not interested' have no payload."
 func TestOtherSizesAreRefused(t *testing.T) {
 	for id := range byte(255) {
+		if id == IDHashes {
+			continue
+		}
 		want, atLeast := bodyLen(id)
 		for n := range 20 {
 			fits := n == want || atLeast && n > want
@@ -87,6 +97,18 @@ func TestOtherSizesAreRefused(t *testing.T) {
 	for _, id := range []byte{IDBitfield, IDPiece, IDExtended, 99} {
 		if err := CheckLen(id, MaxMessage-1); err != nil {
 			t.Errorf("message %d of the longest size: %v", id, err)
+		}
+	}
+}
+
+func TestSizesOfHashes(t *testing.T) {
+	const most = hashRequestLen + (MaxHashes+maxUncles)*hashLen
+	for n, ok := range map[int]bool{
+		-1: false, 0: false, hashRequestLen - 1: false, hashRequestLen: true, hashRequestLen + 31: false,
+		hashRequestLen + 32: true, most: true, most + 32: false, MaxMessage - 1: false,
+	} {
+		if err := CheckLen(IDHashes, n); (err == nil) != ok {
+			t.Errorf("hashes with %d bytes: %v", n, err)
 		}
 	}
 }

@@ -152,7 +152,12 @@ func (o *opentracker) run(torrents ...string) {
 	o.s.t.Helper()
 	var list strings.Builder
 	for _, f := range torrents {
-		list.WriteString(strings.ToUpper(o.s.info(f).InfoHash) + "\n")
+		i := o.s.info(f)
+		for _, hash := range []string{i.InfoHash, i.InfoHashV2} {
+			if hash != "" {
+				list.WriteString(strings.ToUpper(hash[:40]) + "\n")
+			}
+		}
 	}
 	dir := o.s.mkdir("opentracker") // becomes its root, with the rights of nobody
 	o.s.write("opentracker/whitelist", []byte(list.String()))
@@ -197,6 +202,7 @@ type info struct {
 	Name        string     `json:"name"`
 	Version     string     `json:"version"`
 	InfoHash    string     `json:"info_hash"`
+	InfoHashV2  string     `json:"info_hash_v2"`
 	Size        int64      `json:"size"`
 	PieceLength int64      `json:"piece_length"`
 	Pieces      int        `json:"pieces"`

@@ -35,25 +35,6 @@ func TestCreate(t *testing.T) {
 	same(t, album, m.dir+"/album")
 }
 
-// A hybrid torrent is mounted by what it has of v1; one that has only v2 gets a clear
-// answer.
-func TestVersions(t *testing.T) {
-	t.Parallel()
-	s := newSandbox(t)
-	py := python(t)
-	album := s.album("pub/album")
-	for _, version := range []string{"hybrid", "v2"} {
-		must(t, s.command(py, libtorrentScript(t), "create", album, s.path(version+".torrent"), version))
-		if i := s.info(s.path(version + ".torrent")); i.Version != version {
-			t.Errorf("info says %q of a %s torrent", i.Version, version)
-		}
-	}
-	f := runLibtorrent(s, s.path("hybrid.torrent"), s.path("pub"))
-	m := s.mount("--peer", f.addr, s.path("hybrid.torrent"))
-	same(t, album, m.dir+"/album")
-	s.fails(3, "not supported yet", "mount", s.path("v2.torrent"), s.mountpoint("mnt"))
-}
-
 // get downloads several torrents at once, keeps what is there, mends what is damaged
 // and goes on after it was killed.
 func TestGet(t *testing.T) {

@@ -1,0 +1,123 @@
+package fetch
+
+import (
+	"context"
+	"net/netip"
+	"sync"
+
+	"github.com/qqbtfs/qqbtfs/fetch/swarm"
+	"github.com/qqbtfs/qqbtfs/fetch/tracker"
+)
+
+// announcers tell of a torrent in each of its swarms: a hybrid is in two, that of its
+// v1 hash and that of its v2 hash (BEP 52, Upgrade Path: "join both swarms").
+type announcers []*tracker.Announcer
+
+// maxInV2 bounds the addresses that are known to be of the v2 swarm.
+const maxInV2 = 3000
+
+func (t *Torrent) newAnnouncers() announcers {
+	tiers := t.meta.Trackers
+	if t.cfg.Quiet {
+		tiers = nil
+	}
+	var list announcers
+	for _, hash := range t.hashes {
+		list = append(list, tracker.NewAnnouncer(tracker.AnnouncerConfig{
+			Client:   t.s.trackers,
+			Tiers:    tiers,
+			Private:  t.meta.Info.Private,
+			Snapshot: func() tracker.Request { return t.snapshot(hash) },
+			OnPeers: func(addrs []netip.AddrPort, source string) {
+				t.noteSwarm(hash, addrs)
+				t.in.post(swarm.PeersFound{Addrs: addrs, Source: source})
+			},
+			Logger: t.log,
+		}))
+	}
+	return list
+}
+
+// snapshot is what trackers are told.
+func (t *Torrent) snapshot(hash [20]byte) tracker.Request {
+	left := t.lay.Bytes() - t.store.Stats().Bytes
+	return tracker.Request{
+		InfoHash: hash, PeerID: t.s.peerID, Port: t.s.Port(),
+		Uploaded: t.uploaded.Load(), Downloaded: t.downloaded.Load(), Left: max(left, 0),
+	}
+}
+
+// noteSwarm remembers which swarm of a hybrid addresses are of: a peer that knows
+// the v2 part alone does not answer to the v1 hash.
+func (t *Torrent) noteSwarm(hash [20]byte, addrs []netip.AddrPort) {
+	if len(t.hashes) < 2 {
+		return
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, a := range addrs {
+		if hash == t.hashes[0] {
+			delete(t.inV2, a)
+		} else if len(t.inV2) < maxInV2 {
+			t.inV2[a] = true
+		}
+	}
+}
+
+// hashFor returns the info-hash to greet a peer with: v1's where there is one, for
+// who speaks v2 too will answer with that.
+func (t *Torrent) hashFor(addr netip.AddrPort) [20]byte {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.inV2[addr] {
+		return t.v2Hash()
+	}
+	return t.hashes[0]
+}
+
+// v2Hash returns the truncated v2 info-hash, zero without one.
+func (t *Torrent) v2Hash() [20]byte {
+	if !t.meta.Info.HasV2 {
+		return [20]byte{}
+	}
+	return t.hashes[len(t.hashes)-1]
+}
+
+// Start begins to announce.
+func (l announcers) Start() {
+	for _, a := range l {
+		a.Start()
+	}
+}
+
+// WantPeers tells that peers run low.
+func (l announcers) WantPeers() {
+	for _, a := range l {
+		a.WantPeers()
+	}
+}
+
+// Completed tells that the torrent is complete.
+func (l announcers) Completed() {
+	for _, a := range l {
+		a.Completed()
+	}
+}
+
+// Status returns the trackers of all swarms.
+func (l announcers) Status() []tracker.Status {
+	var out []tracker.Status
+	for _, a := range l {
+		out = append(out, a.Status()...)
+	}
+	return out
+}
+
+// Stop leaves the swarms, as tracker.Announcer does.
+func (l announcers) Stop(ctx context.Context) {
+	var wg sync.WaitGroup
+	for _, a := range l {
+		wg.Go(func() { a.Stop(ctx) })
+	}
+	wg.Wait()
+}
