@@ -27,7 +27,18 @@ const childEnv = "QQBTFS_FS_TEST_CHILD"
 
 const nobody = 65534
 
+// deviceEnv names a device that the test binary puts in the place of /dev/fuse, in a mount
+// namespace of its own.
+const deviceEnv = "QQBTFS_FS_TEST_DEVICE"
+
 func TestMain(m *testing.M) {
+	if device := os.Getenv(deviceEnv); device != "" {
+		if err := unix.Mount(device, "/dev/fuse", "", unix.MS_BIND, ""); err != nil {
+			fmt.Println("bind:", err)
+			os.Exit(1)
+		}
+		os.Unsetenv(deviceEnv)
+	}
 	if job := os.Getenv(childEnv); job != "" {
 		what, dir, _ := strings.Cut(job, " ")
 		if err := child(what, dir); err != nil {
@@ -146,10 +157,12 @@ func (p *process) line() string {
 	return strings.TrimSpace(s)
 }
 
-// plainUser makes a directory that belongs to nobody, with a copy of this binary
-// beside it.
-func plainUser(t *testing.T) (dir, exe string) {
+// asPlainUser runs f with a directory that belongs to nobody, and a copy of this binary.
+// Where plain users may not open /dev/fuse the whole test runs in another process, in a
+// mount namespace where they may.
+func asPlainUser(t *testing.T, f func(t *testing.T, dir, exe string)) {
 	t.Helper()
+	fstest.Require(t)
 	if os.Geteuid() != 0 {
 		t.Skip("needs root to become another user")
 	}
@@ -157,8 +170,37 @@ func plainUser(t *testing.T) (dir, exe string) {
 		t.Skip("no fusermount3")
 	}
 	if st, err := os.Stat("/dev/fuse"); err != nil || st.Mode().Perm()&0o006 != 0o006 {
-		t.Skip("/dev/fuse is not for plain users here; chmod 666 /dev/fuse is what udev does elsewhere")
+		withDevice(t)
+		return
 	}
+	dir, exe := plainUser(t)
+	f(t, dir, exe)
+}
+
+// withDevice runs the test again where everybody may open /dev/fuse, as udev makes it on
+// most machines.
+func withDevice(t *testing.T) {
+	t.Helper()
+	device := filepath.Join(t.TempDir(), "fuse")
+	if err := unix.Mknod(device, unix.S_IFCHR, int(unix.Mkdev(10, 229))); err != nil {
+		t.Skip("/dev/fuse is not for plain users, and no other can be made: ", err)
+	}
+	if err := os.Chmod(device, 0o666); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command("/proc/self/exe", "-test.run=^"+t.Name()+"$", "-test.count=1", "-test.v")
+	cmd.Env = append(os.Environ(), deviceEnv+"="+device)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: unix.CLONE_NEWNS} // and all mounts private
+	out, err := cmd.CombinedOutput()
+	if err != nil || !strings.Contains(string(out), "--- PASS: "+t.Name()) {
+		t.Errorf("in a mount namespace of its own: %v\n%s", err, out)
+	}
+}
+
+// plainUser makes a directory that belongs to nobody, with a copy of this binary
+// beside it.
+func plainUser(t *testing.T) (dir, exe string) {
+	t.Helper()
 	base, err := os.MkdirTemp("", "fs-plain-user")
 	if err != nil {
 		t.Fatal(err)
@@ -234,9 +276,9 @@ func TestStaleMountIsCleared(t *testing.T) {
 	}
 }
 
-func TestPlainUser(t *testing.T) {
-	fstest.Require(t)
-	dir, exe := plainUser(t)
+func TestPlainUser(t *testing.T) { asPlainUser(t, mountAndUnmount) }
+
+func mountAndUnmount(t *testing.T, dir, exe string) {
 	p := start(t, exe, nobody, "mount "+dir)
 	if s := p.line(); s != "ready" {
 		t.Fatal(s)
@@ -267,9 +309,9 @@ func contains(mounts []fs.MountPoint, dir string) bool {
 }
 
 // A plain user's daemon cannot end its connection as root can.
-func TestPlainUserStopsWithABlockedReader(t *testing.T) {
-	fstest.Require(t)
-	dir, exe := plainUser(t)
+func TestPlainUserStopsWithABlockedReader(t *testing.T) { asPlainUser(t, stopWithABlockedReader) }
+
+func stopWithABlockedReader(t *testing.T, dir, exe string) {
 	p := start(t, exe, nobody, "mount "+dir)
 	if s := p.line(); s != "ready" {
 		t.Fatal(s)
@@ -298,9 +340,9 @@ func TestPlainUserStopsWithABlockedReader(t *testing.T) {
 	}
 }
 
-func TestPlainUserIsToldWhy(t *testing.T) {
-	fstest.Require(t)
-	dir, exe := plainUser(t)
+func TestPlainUserIsToldWhy(t *testing.T) { asPlainUser(t, tellWhy) }
+
+func tellWhy(t *testing.T, dir, exe string) {
 	if s := start(t, exe, nobody, "mount /usr").line(); !strings.Contains(s, "/usr") || !strings.Contains(s, "may not write") {
 		t.Errorf("at /usr: %q", s)
 	}
