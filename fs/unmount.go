@@ -15,7 +15,7 @@ const (
 	// unmountLimit bounds Unmount, whatever the kernel and the readers do.
 	unmountLimit = 2 * time.Second
 	// detachedLimit is how long it waits for programs to close their files where it
-	// cannot make them.
+	// cannot make them, and for the end of the connection after a plain unmount.
 	detachedLimit = 500 * time.Millisecond
 	// busyTries is how often a busy mount is tried again, after 10 ms and then
 	// twice as long each time: 310 ms in all.
@@ -28,7 +28,8 @@ const (
 // when all requests have ended, and after 2 s at the latest.
 //
 // A plain user's process may not end a connection unless /sys/fs/fuse/connections is
-// mounted. The error says so then; the end of the process does the rest.
+// mounted, and nobody can take away the copy of the mount that a mount namespace made
+// later has. The error says so then; the end of the process does the rest.
 func (f *FS) Unmount(ctx context.Context) error {
 	select {
 	case <-f.done: // an abort leaves a dead mount in the tree
@@ -38,8 +39,8 @@ func (f *FS) Unmount(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, unmountLimit)
 	defer cancel()
-	if f.mounted() && unmount(f.dir) == nil {
-		return f.wait(ctx)
+	if f.mounted() && unmount(f.dir) == nil && f.wait(ctx, detachedLimit) == nil {
+		return nil
 	}
 	f.raw.end()
 	aborted := false
@@ -51,23 +52,24 @@ func (f *FS) Unmount(ctx context.Context) error {
 				return fmt.Errorf("fs: unmount %s: %w", f.dir, err)
 			}
 		}
-	} else { // somebody else did, but files may still be open
+	} else { // but files are open after a lazy unmount, or another mount namespace has a copy
 		aborted = f.conn.abort()
 	}
-	if !aborted {
-		ctx, cancel = context.WithTimeout(ctx, detachedLimit)
-		defer cancel()
+	if aborted {
+		return f.wait(ctx, unmountLimit)
 	}
-	return f.wait(ctx)
+	return f.wait(ctx, detachedLimit)
 }
 
 // wait waits for the last request.
-func (f *FS) wait(ctx context.Context) error {
+func (f *FS) wait(ctx context.Context, limit time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
 	select {
 	case <-f.done:
 		return nil
 	case <-ctx.Done():
-		return fmt.Errorf("fs: %s is unmounted, but programs still have files of it open", f.dir)
+		return fmt.Errorf("fs: %s is unmounted, but programs still have files of it open, or another mount namespace a copy of it", f.dir)
 	}
 }
 
