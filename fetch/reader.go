@@ -143,6 +143,7 @@ type attempt struct {
 	waiting map[int]*wait // by piece
 	end     time.Time     // of its patience
 	timer   *time.Timer   // for end; nil while nothing was waited for
+	still   time.Duration // how long the program had stood still when timer was set
 }
 
 func (a *attempt) join(piece int) {
@@ -171,9 +172,19 @@ func (a *attempt) deadline() <-chan time.Time {
 		return nil
 	}
 	if a.timer == nil {
-		a.timer = time.NewTimer(time.Until(a.end))
+		a.timer, a.still = time.NewTimer(time.Until(a.end)), a.r.t.s.network.stoodStill(time.Now())
 	}
 	return a.timer.C
+}
+
+// putOff puts the deadline off by the time in which the program stood still, and
+// reports whether there was any.
+func (a *attempt) putOff() bool {
+	still := a.r.t.s.network.stoodStill(time.Now())
+	more := still - a.still
+	a.still, a.end = still, a.end.Add(more)
+	a.timer.Reset(time.Until(a.end))
+	return more > 0
 }
 
 // ringIfDirty wakes the torrent when the demand changed.
@@ -210,7 +221,9 @@ func (a *attempt) span(p []byte, span layout.Span) error {
 			t.waits.leave(span.Piece, x, true)
 			delete(a.waiting, span.Piece)
 		case <-a.deadline():
-			return a.r.timedOut(span.Piece)
+			if !a.putOff() {
+				return a.r.timedOut(span.Piece)
+			}
 		case <-a.ctx.Done():
 			return a.ctx.Err()
 		case <-t.waits.closed:

@@ -62,6 +62,9 @@ type Session struct {
 	trackers *tracker.Client
 	hashing  *workers
 	serving  *workers
+	network  *network
+	watching sync.WaitGroup // the goroutine of watch
+	done     chan struct{}  // closed by Close
 
 	mu       sync.Mutex
 	torrents map[[20]byte]*Torrent // by each of their info-hashes
@@ -101,6 +104,8 @@ func NewSession(cfg Config) (*Session, error) {
 	s.trackers = tracker.NewClient(tracker.ClientConfig{UserAgent: cfg.Client, Logger: cfg.Logger})
 	s.hashing = newWorkers(runtime.GOMAXPROCS(0))
 	s.serving = newWorkers(4)
+	s.network, s.done = newNetwork(), make(chan struct{})
+	s.watching.Go(func() { s.watch(s.done) })
 	return s, nil
 }
 
@@ -187,8 +192,12 @@ func (s *Session) all() []*Torrent {
 // the last announces.
 func (s *Session) Close(ctx context.Context) error {
 	s.mu.Lock()
-	s.closed = true
+	if !s.closed {
+		s.closed = true
+		close(s.done)
+	}
 	s.mu.Unlock()
+	s.watching.Wait()
 	var wg sync.WaitGroup
 	for _, t := range s.all() {
 		wg.Go(func() { t.Close(ctx) })

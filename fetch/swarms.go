@@ -97,6 +97,13 @@ func (l announcers) WantPeers() {
 	}
 }
 
+// Moved tells that another network may lie behind us.
+func (l announcers) Moved() {
+	for _, a := range l {
+		a.Moved()
+	}
+}
+
 // Completed tells that the torrent is complete.
 func (l announcers) Completed() {
 	for _, a := range l {

@@ -16,7 +16,6 @@ import (
 	"github.com/qqbtfs/qqbtfs/fetch/metainfo"
 	"github.com/qqbtfs/qqbtfs/fetch/picker"
 	"github.com/qqbtfs/qqbtfs/fetch/swarm"
-	"github.com/qqbtfs/qqbtfs/peerconn"
 	"github.com/qqbtfs/qqbtfs/peerconn/bitfield"
 )
 
@@ -171,15 +170,9 @@ func (t *Torrent) Close(ctx context.Context) error {
 		t.FailReads()
 		t.mu.Lock()
 		t.closing = true
-		conns := make([]peerconn.Conn, 0, len(t.peers))
-		for _, p := range t.peers {
-			if p.conn != nil {
-				conns = append(conns, p.conn)
-			}
-		}
 		t.mu.Unlock()
 		t.cancel()
-		for _, c := range conns {
+		for _, c := range t.openConns() {
 			c.Close(nil)
 		}
 		t.announce.Stop(ctx)

@@ -41,8 +41,16 @@ var impureCalls = map[string][]string{
 	"rand": {"Int", "IntN", "Intn", "Uint32", "Uint64", "Float64", "Perm", "Shuffle", "N"},
 }
 
-// TestArchitecture holds the import table and the purity of the packages that
-// are pure.
+// calendarCalls give up the monotonic reading of a time.Time. What is reckoned from
+// them goes wrong when somebody sets the clock.
+var calendarCalls = []string{"Unix", "UnixMilli", "UnixMicro", "UnixNano", "UTC", "Local", "In"}
+
+// calendars are the packages that may look at the date: of files and torrents, and in
+// the tokens of our tracker.
+var calendars = []string{"cmd", "fs", "fetch/metainfo", "fetch/tracker/trackerd"}
+
+// TestArchitecture holds the import table, the purity of the packages that are pure, and
+// that no deadline follows the calendar.
 func TestArchitecture(t *testing.T) {
 	root := "../.."
 	seen := map[string]bool{}
@@ -63,6 +71,9 @@ func TestArchitecture(t *testing.T) {
 		checkImports(t, rel, dir, file)
 		if slices.Contains(pure, dir) {
 			checkPure(t, rel, file)
+		}
+		if !slices.ContainsFunc(calendars, func(c string) bool { return dir == c || strings.HasPrefix(dir, c+"/") }) {
+			checkClock(t, rel, file)
 		}
 		return nil
 	})
@@ -105,6 +116,23 @@ func checkPure(t *testing.T, rel string, file *ast.File) {
 			if x, ok := n.X.(*ast.Ident); ok && x.Obj == nil && slices.Contains(impureCalls[x.Name], n.Sel.Name) {
 				t.Errorf("%s: a pure package must not use %s.%s", rel, x.Name, n.Sel.Name)
 			}
+		}
+		return true
+	})
+}
+
+func checkClock(t *testing.T, rel string, file *ast.File) {
+	ast.Inspect(file, func(n ast.Node) bool {
+		call, ok := n.(*ast.CallExpr)
+		if !ok {
+			return true
+		}
+		sel, ok := call.Fun.(*ast.SelectorExpr)
+		if !ok || !slices.Contains(calendarCalls, sel.Sel.Name) {
+			return true
+		}
+		if x, ok := sel.X.(*ast.Ident); !ok || x.Obj != nil { // math.Round and time.Unix are packages' functions
+			t.Errorf("%s: .%s takes a time without its monotonic reading", rel, sel.Sel.Name)
 		}
 		return true
 	})

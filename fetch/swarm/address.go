@@ -126,6 +126,16 @@ func (a *addresses) revive(now time.Time) {
 	}
 }
 
+// forgive starts the back-off of all addresses anew.
+func (a *addresses) forgive(now time.Time) {
+	for _, e := range a.book {
+		e.failures = 0
+		if e.next.After(now) {
+			e.next = now
+		}
+	}
+}
+
 // useless marks a seed that nothing can be wanted of while everything is had.
 func (a *addresses) useless(addr netip.AddrPort) {
 	if e := a.book[addr]; e != nil {

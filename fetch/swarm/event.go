@@ -122,6 +122,10 @@ type (
 	PieceLost struct{ Piece int }
 	// Wanted replaces the demand.
 	Wanted struct{ picker.Demand }
+	// NetworkChanged tells that another network may lie behind us: addresses of ours
+	// came or went. With Slept the machine was suspended, and peers may have gone
+	// without our hearing of it.
+	NetworkChanged struct{ Slept bool }
 	// Tick tells only that time has passed.
 	Tick struct{}
 )
@@ -147,6 +151,7 @@ func (PieceFailed) event()    {}
 func (PieceDropped) event()   {}
 func (PieceLost) event()      {}
 func (Wanted) event()         {}
+func (NetworkChanged) event() {}
 func (Tick) event()           {}
 
 func (e PeersFound) String() string {
@@ -190,7 +195,8 @@ func (e PieceLost) String() string     { return fmt.Sprintf("piece-lost %d", e.P
 func (e Wanted) String() string {
 	return fmt.Sprintf("wanted urgent=%v readahead=%v fill=%t", e.Urgent, e.Readahead, e.Fill)
 }
-func (Tick) String() string { return "tick" }
+func (e NetworkChanged) String() string { return fmt.Sprintf("network-changed slept=%t", e.Slept) }
+func (Tick) String() string             { return "tick" }
 
 // block prints a request as piece+begin:length.
 func block(r wire.Request) string { return fmt.Sprintf("%d+%d:%d", r.Index, r.Begin, r.Length) }

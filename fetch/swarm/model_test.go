@@ -392,6 +392,11 @@ func (m *model) step() {
 		}
 	case 17:
 		m.now = m.now.Add(time.Duration(m.rnd.IntN(20)) * time.Second)
+		if m.rnd.IntN(4) == 0 {
+			m.tell(NetworkChanged{m.rnd.IntN(2) == 0})
+		}
+		m.tell(Tick{})
+		m.now = m.now.Add(tickEvery)
 		m.tell(Tick{})
 	case 18, 19, 20:
 		m.judge()

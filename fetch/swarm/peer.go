@@ -26,6 +26,7 @@ type peer struct {
 	snubbed      bool // owes and does not deliver
 	snubbedAt    time.Time
 	heard        time.Time // when it last answered a request, however
+	doubted      time.Time // since when it may be gone without our hearing of it
 	verified     int       // pieces that it alone delivered and that were good
 
 	weChoke    bool

@@ -171,6 +171,8 @@ func (s *Swarm) Step(now time.Time, ev Event) {
 			s.addrs.ban(ev.Addr)
 		}
 		s.dial()
+	case NetworkChanged:
+		s.networkChanged(ev)
 	case Tick:
 	default:
 		s.stepPeer(ev)
@@ -208,10 +210,13 @@ func (s *Swarm) do(c Command) { s.out = append(s.out, c) }
 
 // tick does what is due from time to time.
 func (s *Swarm) tick() {
+	absent := s.now.Sub(s.lastTick) >= absence
 	s.lastTick = s.now
 	s.dirty = true
 	for _, id := range slices.Clone(s.order) {
-		s.watch(s.peers[id])
+		if !absent {
+			s.watch(s.peers[id])
+		}
 	}
 	s.watchTrials()
 	s.rechoke()
@@ -229,6 +234,8 @@ func (s *Swarm) watch(p *peer) {
 	case s.completed && s.complete() && s.pick.IsSeed(p.id):
 		s.addrs.useless(p.addr)
 		s.drop(p, "both complete")
+	case s.lost(p, owes, since):
+		s.drop(p, "silent since a suspend")
 	case p.snubbed && owes > 0 && silent >= dropAfter, s.deaf(p):
 		s.drop(p, "delivers nothing")
 	case !p.snubbed && owes > 0 && silent >= snubAfter:

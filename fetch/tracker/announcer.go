@@ -126,6 +126,21 @@ func (a *Announcer) WantPeers() {
 	})
 }
 
+// Moved says that another network may lie behind us: trackers learn our new address,
+// and those that failed get another chance. It is as if all had asked for an announce
+// now, but none is asked twice within 30 s, nor before the time that it named when it
+// refused.
+func (a *Announcer) Moved() {
+	a.eachGroup(func(g *group) bool {
+		for _, tier := range g.tiers {
+			for _, e := range tier {
+				e.moved()
+			}
+		}
+		return true
+	})
+}
+
 // Completed says that the last missing piece arrived in this run. The
 // trackers are told once; a torrent that was complete when a tracker first
 // heard of it is not reported (BEP 3).

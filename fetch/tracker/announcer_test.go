@@ -422,3 +422,93 @@ func TestTrackersAreCapped(t *testing.T) {
 	}
 	NewAnnouncer(AnnouncerConfig{}).Stop(context.Background())
 }
+
+// A tracker that is away for an hour, in the middle of a session, costs neither a flood
+// of announces nor another hour: who wants peers hears of its return within minutes.
+func TestTrackerDownForAnHour(t *testing.T) {
+	for name, tc := range map[string]struct {
+		want  bool
+		limit time.Duration // to hear of its return
+	}{
+		"short of peers": {true, wantRetry},
+		"content":        {false, backoffMax},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				a := w.announcer(false, []string{"http://a"})
+				a.Start()
+				w.expect(0, "0s a started")
+				w.set(func() { w.fail["http://a"] = errors.New("connection refused") })
+				asked := 0
+				for range 120 { // the swarm repeats that it wants peers
+					if tc.want {
+						a.WantPeers()
+					}
+					asked += len(w.after(30 * time.Second))
+				}
+				if asked < 1 || asked > 20 {
+					t.Errorf("asked %d times in the hour", asked)
+				}
+				w.set(func() { delete(w.fail, "http://a") })
+				got := w.after(tc.limit)
+				if len(got) == 0 || !strings.HasSuffix(got[0], " a -") {
+					t.Errorf("after its return: %q", got)
+				}
+				if s := a.Status()[0]; !s.Working || s.LastError != "" {
+					t.Errorf("status %+v", s)
+				}
+				stop(a)
+			})
+		})
+	}
+}
+
+// After a change of the network trackers hear of us at once, whatever interval they
+// named; those that failed are asked again, and nobody is flooded.
+func TestMovedAnnouncesSoon(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.fail["http://b"] = errors.New("network is unreachable")
+		w.fail["http://c"] = &FailureError{Reason: "busy", RetryIn: 50 * time.Minute}
+		w.interval["http://a"] = time.Hour
+		a := w.announcer(false, []string{"http://a"}, []string{"http://b"}, []string{"http://c"})
+		a.Start()
+		w.after(40 * time.Minute)
+		w.set(func() { delete(w.fail, "http://b") })
+		a.Moved()
+		got := w.after(0)
+		slices.Sort(got)
+		if want := []string{"40m0s a -", "40m0s b started"}; !slices.Equal(got, want) {
+			t.Errorf("announced %q, want %q", got, want)
+		}
+		for range 100 {
+			a.Moved()
+		}
+		w.expect(wantFloor - time.Second)
+		if got := w.after(time.Second); len(got) != 2 {
+			t.Errorf("announced %q", got)
+		}
+		w.expect(9 * time.Minute) // c is not asked before its time
+		w.expect(time.Minute, "50m0s c started")
+		stop(a)
+	})
+}
+
+// A network that is not ready yet when the address is there is tried again soon, as if
+// nothing had failed before.
+func TestMovedForgivesFailures(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.fail["http://a"] = errors.New("network is unreachable")
+		a := w.announcer(false, []string{"http://a"})
+		a.Start()
+		w.after(5 * time.Hour)
+		a.Moved()
+		w.expect(0, "5h0m0s a started")
+		if got := w.after(10 * time.Minute); len(got) < 4 || len(got) > 6 {
+			t.Errorf("in ten minutes: %q", got)
+		}
+		stop(a)
+	})
+}

@@ -51,17 +51,17 @@ type endpoint struct {
 	trackerID string
 	last      Response // the last good answer
 
-	announced   time.Time // the last announce that was answered or failed; zero: none
-	retryAt     time.Time // while it fails: not before
-	retryWanted time.Time // and not before this while peers are wanted
-	updating    bool      // an announce is under way
-	lastErr     string    // in words; empty after a good answer
+	announced time.Time     // the last announce that was answered or failed; zero: none
+	wait      time.Duration // while it fails: the back-off
+	retryIn   time.Duration // while it fails: the least wait that it asked for
+	updating  bool          // an announce is under way
+	lastErr   string        // in words; empty after a good answer
 }
 
 func (e *endpoint) succeeded(now time.Time, r Response) {
 	e.started = true
 	e.failures, e.lastErr = 0, ""
-	e.announced, e.retryAt, e.retryWanted = now, time.Time{}, time.Time{}
+	e.announced = now
 	e.last = r
 	if r.TrackerID != "" {
 		e.trackerID = r.TrackerID // BEP 3: absent means keep the old one
@@ -71,17 +71,18 @@ func (e *endpoint) succeeded(now time.Time, r Response) {
 func (e *endpoint) failed(now time.Time, err error, jitter float64) {
 	e.failures++
 	e.announced, e.lastErr = now, words(err)
-	wait := backoff(e.failures, jitter)
+	e.wait, e.retryIn = backoff(e.failures, jitter), 0
 	var refusal *FailureError
 	if errors.As(err, &refusal) {
-		e.gone = refusal.Never
-		wait = max(wait, refusal.RetryIn)
+		e.gone, e.retryIn = refusal.Never, refusal.RetryIn
 	}
-	e.retryAt = now.Add(wait)
-	e.retryWanted = e.retryAt
-	if refusal == nil || refusal.RetryIn == 0 {
-		e.retryWanted = now.Add(min(wait, wantRetry))
-	}
+}
+
+// moved makes the next announce due as soon as it may be. What failed so far says
+// nothing of another network, so the back-off begins anew.
+func (e *endpoint) moved() {
+	e.last.Interval = min(e.last.Interval, wantFloor)
+	e.failures, e.wait = min(e.failures, 1), min(e.wait, wantFloor)
 }
 
 // due returns when a tracker that works is to be asked next.
@@ -95,10 +96,14 @@ func (e *endpoint) due(want bool) time.Time {
 
 // retry returns when a tracker that fails may be asked again; zero is now.
 func (e *endpoint) retry(want bool) time.Time {
-	if want {
-		return e.retryWanted
+	if e.failures == 0 {
+		return time.Time{}
 	}
-	return e.retryAt
+	wait := e.wait
+	if want {
+		wait = min(wait, wantRetry)
+	}
+	return e.announced.Add(max(wait, e.retryIn))
 }
 
 // lastOK says the last good answer in words.
