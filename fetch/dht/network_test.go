@@ -1,0 +1,389 @@
+package dht
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// internet is a network in memory, with a delay, for nodes in a synctest bubble.
+type internet struct {
+	mu    sync.Mutex
+	hosts map[netip.AddrPort]*socket
+	sent  map[string]int // datagrams by who sent them
+	// tap, if not nil, sees each datagram and may swallow it.
+	tap func(from, to netip.AddrPort, b []byte) bool
+}
+
+func newInternet() *internet {
+	return &internet{hosts: map[netip.AddrPort]*socket{}, sent: map[string]int{}}
+}
+
+// socket is a net.PacketConn on an internet.
+type socket struct {
+	net  *internet
+	addr netip.AddrPort
+	in   chan mail
+	done chan struct{}
+	once sync.Once
+
+	mu       sync.Mutex
+	deadline chan struct{} // closed once reads are to fail
+}
+
+type mail struct {
+	from netip.AddrPort
+	b    []byte
+}
+
+// listen is a Config's Listen.
+func (n *internet) listen(_ context.Context, _, addr string) (net.PacketConn, error) {
+	ap := netip.MustParseAddrPort(addr)
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if ap.Port() == 0 {
+		ap = netip.AddrPortFrom(ap.Addr(), 50000)
+	}
+	if n.hosts[ap] != nil {
+		return nil, errors.New("address in use")
+	}
+	s := &socket{net: n, addr: ap, in: make(chan mail, 100), done: make(chan struct{}), deadline: make(chan struct{})}
+	n.hosts[ap] = s
+	return s, nil
+}
+
+func (s *socket) ReadFrom(b []byte) (int, net.Addr, error) {
+	s.mu.Lock()
+	deadline := s.deadline
+	s.mu.Unlock()
+	select {
+	case <-deadline:
+		return 0, nil, os.ErrDeadlineExceeded
+	case m := <-s.in:
+		return copy(b, m.b), net.UDPAddrFromAddrPort(m.from), nil
+	case <-s.done:
+		return 0, nil, net.ErrClosed
+	}
+}
+
+func (s *socket) WriteTo(b []byte, to net.Addr) (int, error) {
+	dst := addrPort(to)
+	m := mail{s.addr, slices.Clone(b)}
+	s.net.mu.Lock()
+	s.net.sent[s.addr.String()]++
+	peer, tap := s.net.hosts[dst], s.net.tap
+	s.net.mu.Unlock()
+	if peer != nil && (tap == nil || tap(s.addr, dst, m.b)) {
+		time.AfterFunc(10*time.Millisecond, func() {
+			select {
+			case peer.in <- m:
+			default:
+			}
+		})
+	}
+	return len(b), nil
+}
+
+func (s *socket) SetReadDeadline(t time.Time) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if t.IsZero() {
+		s.deadline = make(chan struct{})
+	} else {
+		close(s.deadline)
+	}
+	return nil
+}
+
+func (s *socket) Close() error {
+	s.once.Do(func() {
+		close(s.done)
+		s.net.mu.Lock()
+		delete(s.net.hosts, s.addr)
+		s.net.mu.Unlock()
+	})
+	return nil
+}
+
+func (s *socket) LocalAddr() net.Addr              { return net.UDPAddrFromAddrPort(s.addr) }
+func (s *socket) SetDeadline(time.Time) error      { return nil }
+func (s *socket) SetWriteDeadline(time.Time) error { return nil }
+
+// bubble runs f in virtual time, and then lets the library end what it has under way.
+func bubble(t *testing.T, f func(t *testing.T, n *internet)) {
+	synctest.Test(t, func(t *testing.T) {
+		f(t, newInternet())
+		time.Sleep(time.Minute)
+	})
+}
+
+// host is the address of node i, in a network of its own.
+func host(i int) netip.AddrPort {
+	return netip.AddrPortFrom(netip.AddrFrom4([4]byte{byte(20 + i), 1, 1, 1}), 6881)
+}
+
+// join starts node i, which knows node 0.
+func (n *internet) join(t *testing.T, i int, change func(*Config)) *DHT {
+	t.Helper()
+	cfg := Config{Addrs: []netip.AddrPort{host(i)}, Listen: n.listen, Bootstrap: []string{host(0).String()}, Lookup: literal}
+	if change != nil {
+		change(&cfg)
+	}
+	d, err := New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(d.Close)
+	return d
+}
+
+// literal looks up nothing but addresses.
+func literal(_ context.Context, host string) ([]netip.Addr, error) {
+	a, err := netip.ParseAddr(host)
+	return []netip.Addr{a}, err
+}
+
+// swarmOf starts nodes that get to know each other.
+func (n *internet) swarmOf(t *testing.T, count int) (list []*DHT) {
+	for i := range count {
+		list = append(list, n.join(t, i, nil))
+	}
+	time.Sleep(2 * time.Minute)
+	return list
+}
+
+func closeAll(list []*DHT) {
+	for _, d := range list {
+		d.Close()
+	}
+}
+
+var hash = [20]byte{1, 2, 3}
+
+// collect returns what a search finds until the time is over.
+func collect(d *DHT, port uint16, for_ time.Duration) (found []netip.AddrPort) {
+	s := d.Search(hash, port, func(addrs []netip.AddrPort) { found = append(found, addrs...) })
+	time.Sleep(for_)
+	s.Close()
+	return found
+}
+
+func TestFindsWhoAnnounces(t *testing.T) {
+	bubble(t, func(t *testing.T, n *internet) {
+		all := n.swarmOf(t, 12)
+		defer closeAll(all)
+		for i, d := range all {
+			if st := d.Status(); st.Nodes < 5 || st.Port != 6881 {
+				t.Errorf("node %d: %+v", i, st)
+			}
+		}
+		seed := all[5].Search(hash, 7000, func([]netip.AddrPort) {})
+		defer seed.Close()
+		time.Sleep(10 * time.Second)
+		found := collect(all[9], 0, 10*time.Second)
+		if want := netip.AddrPortFrom(host(5).Addr(), 7000); !slices.Contains(found, want) {
+			t.Errorf("found %v, want %v", found, want)
+		}
+	})
+}
+
+// Who asks gets nobody who only looked.
+func TestWithoutPortNothingIsAnnounced(t *testing.T) {
+	bubble(t, func(t *testing.T, n *internet) {
+		all := n.swarmOf(t, 6)
+		defer closeAll(all)
+		collect(all[2], 0, 10*time.Second)
+		if found := collect(all[3], 0, 10*time.Second); len(found) > 0 {
+			t.Errorf("found %v", found)
+		}
+	})
+}
+
+func TestBothFamilies(t *testing.T) {
+	bubble(t, func(t *testing.T, n *internet) {
+		six := func(i int) netip.AddrPort {
+			return netip.AddrPortFrom(netip.MustParseAddr(fmt.Sprintf("2001:db8:%d::1", i)), 6881)
+		}
+		var all []*DHT
+		for i := range 4 {
+			all = append(all, n.join(t, i, func(c *Config) {
+				c.Addrs = []netip.AddrPort{host(i), six(i)}
+				c.Bootstrap = append(c.Bootstrap, six(0).String())
+			}))
+		}
+		defer closeAll(all)
+		time.Sleep(time.Minute)
+		s := all[1].Search(hash, 7000, func([]netip.AddrPort) {})
+		defer s.Close()
+		time.Sleep(10 * time.Second)
+		found := collect(all[3], 0, 10*time.Second)
+		for _, want := range []netip.Addr{host(1).Addr(), six(1).Addr()} {
+			if !slices.Contains(found, netip.AddrPortFrom(want, 7000)) {
+				t.Errorf("%v is not among %v", want, found)
+			}
+		}
+		if p := all[1].Port(six(2).Addr()); p != 6881 {
+			t.Errorf("port %d for IPv6", p)
+		}
+	})
+}
+
+// What was learnt is of use in the next run, even when the bootstrap nodes are gone.
+func TestSavedTable(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "dht")
+	bubble(t, func(t *testing.T, n *internet) {
+		all := n.swarmOf(t, 8)
+		defer closeAll(all)
+		saves := n.join(t, 20, func(c *Config) { c.State = file })
+		time.Sleep(time.Minute)
+		id := saves.nodes[0].id
+		saves.Close()
+		again := n.join(t, 20, func(c *Config) { c.State, c.Bootstrap = file, nil })
+		defer again.Close()
+		if again.nodes[0].id != id {
+			t.Error("the id is another")
+		}
+		s := all[4].Search(hash, 7000, func([]netip.AddrPort) {})
+		defer s.Close()
+		time.Sleep(10 * time.Second)
+		if found := collect(again, 0, 10*time.Second); len(found) == 0 {
+			t.Error("nobody was found")
+		}
+	})
+}
+
+// When all that was saved is gone, the bootstrap nodes help again.
+func TestSavedTableIsStale(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "dht")
+	bubble(t, func(t *testing.T, n *internet) {
+		gone := n.join(t, 30, nil)
+		saves := n.join(t, 20, func(c *Config) { c.State, c.Bootstrap = file, []string{host(30).String()} })
+		time.Sleep(time.Minute)
+		saves.Close()
+		gone.Close()
+		all := n.swarmOf(t, 6)
+		defer closeAll(all)
+		again := n.join(t, 20, func(c *Config) { c.State = file })
+		defer again.Close()
+		time.Sleep(2 * time.Minute)
+		if st := again.Status(); st.Nodes < 3 {
+			t.Errorf("%+v", st)
+		}
+	})
+}
+
+// BEP 5, port message: a node that knows nobody gets in by a peer.
+func TestAddNode(t *testing.T) {
+	bubble(t, func(t *testing.T, n *internet) {
+		all := n.swarmOf(t, 6)
+		defer closeAll(all)
+		s := all[4].Search(hash, 7000, func([]netip.AddrPort) {})
+		defer s.Close()
+		alone := n.join(t, 20, func(c *Config) { c.Bootstrap = nil })
+		defer alone.Close()
+		if found := collect(alone, 0, time.Minute); len(found) > 0 {
+			t.Fatalf("found %v without knowing anybody", found)
+		}
+		for range 2 * maxPings {
+			alone.AddNode(host(3)) // must not block
+		}
+		if found := collect(alone, 0, time.Minute); len(found) == 0 {
+			t.Error("nobody was found")
+		}
+	})
+}
+
+// BEP 42: once others say what our address is, the id fits it.
+func TestIDFitsAddress(t *testing.T) {
+	bubble(t, func(t *testing.T, n *internet) {
+		all := n.swarmOf(t, 8)
+		defer closeAll(all)
+		d := n.join(t, 20, nil)
+		defer d.Close()
+		before := d.nodes[0].table().id
+		time.Sleep(5 * time.Minute)
+		st, id := d.Status(), d.nodes[0].table().id
+		if !slices.Equal(st.External, []string{host(20).Addr().String()}) || id == before || st.Nodes < 3 {
+			t.Errorf("%+v, id before %v and now %v", st, before, id)
+		}
+		if !fits(id, host(20).Addr()) {
+			t.Errorf("%v does not fit %v", id, host(20))
+		}
+		s := all[4].Search(hash, 7000, func([]netip.AddrPort) {})
+		defer s.Close()
+		time.Sleep(10 * time.Second)
+		if found := collect(d, 0, 10*time.Second); len(found) == 0 {
+			t.Error("nobody was found with the new id")
+		}
+	})
+}
+
+// BEP 43: a node that strangers do not get through to says so and answers nobody.
+func TestReadOnly(t *testing.T) {
+	bubble(t, func(t *testing.T, n *internet) {
+		all := n.swarmOf(t, 6)
+		defer closeAll(all)
+		behind, since := host(20), time.Now()
+		asked := map[netip.AddrPort]bool{}
+		var mu sync.Mutex
+		var announced, answers int
+		n.mu.Lock()
+		n.tap = func(from, to netip.AddrPort, b []byte) bool {
+			mu.Lock()
+			defer mu.Unlock()
+			late := time.Since(since) > probation+time.Minute
+			if from == behind {
+				asked[to] = true
+				if m, _ := clean(b); late && m.query && slices.Contains(bytesOf(b), "ro") {
+					announced++
+				} else if late && !m.query {
+					answers++
+				}
+			}
+			return to != behind || asked[from]
+		}
+		n.mu.Unlock()
+		d := n.join(t, 20, func(c *Config) { c.many = 3 })
+		defer d.Close()
+		time.Sleep(probation + 20*time.Minute)
+		if st := d.Status(); !st.ReadOnly {
+			t.Errorf("%+v", st)
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		if announced == 0 || answers > 0 {
+			t.Errorf("%d queries say that it is read-only, %d answers were given", announced, answers)
+		}
+		if all[0].Status().ReadOnly {
+			t.Error("who knows few is read-only")
+		}
+	})
+}
+
+func TestNothingToListenOn(t *testing.T) {
+	if _, err := New(Config{}); err == nil {
+		t.Error("no error")
+	}
+}
+
+// A port that is taken is no reason to be without.
+func TestPortTaken(t *testing.T) {
+	bubble(t, func(t *testing.T, n *internet) {
+		first := n.join(t, 1, nil)
+		defer first.Close()
+		second := n.join(t, 1, nil)
+		defer second.Close()
+		if p := second.Status().Port; p != 50000 {
+			t.Errorf("port %d", p)
+		}
+	})
+}

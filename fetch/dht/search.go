@@ -1,0 +1,160 @@
+package dht
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"sync"
+	"time"
+
+	lib "github.com/anacrolix/dht/v2"
+)
+
+const (
+	// announceEvery is how often a torrent is looked for and announced, well within
+	// the time that others keep it.
+	announceEvery = 15 * time.Minute
+	// wantEvery is the least time between two lookups when peers run low.
+	wantEvery = time.Minute
+	// firstRetry is the time to the next lookup after one that found nobody; it
+	// doubles each time, up to lastRetry.
+	firstRetry, lastRetry = 5 * time.Second, 5 * time.Minute
+	// lookupTimeout bounds one lookup.
+	lookupTimeout = time.Minute
+)
+
+// Search looks for the peers of one torrent, until it is closed.
+type Search struct {
+	d      *DHT
+	hash   [20]byte
+	port   uint16
+	found  func([]netip.AddrPort)
+	wanted chan struct{} // has a token when peers run low
+	cancel context.CancelFunc
+	done   chan struct{}
+}
+
+// Search looks for the peers of a torrent, now and from time to time, and announces
+// that we take part in it at a TCP port; zero announces nothing. found is called with
+// what nodes say, on the search's goroutines and not concurrently; it must not block.
+func (d *DHT) Search(hash [20]byte, port uint16, found func([]netip.AddrPort)) *Search {
+	ctx, cancel := context.WithCancel(d.ctx)
+	s := &Search{d: d, hash: hash, port: port, wanted: make(chan struct{}, 1), cancel: cancel, done: make(chan struct{})}
+	var mu sync.Mutex // the families are looked through at once
+	s.found = func(addrs []netip.AddrPort) {
+		mu.Lock()
+		defer mu.Unlock()
+		found(addrs)
+	}
+	go s.run(ctx)
+	return s
+}
+
+// Want tells that peers run low.
+func (s *Search) Want() {
+	select {
+	case s.wanted <- struct{}{}:
+	default:
+	}
+}
+
+// Close ends the search. Its found is not called any more.
+func (s *Search) Close() {
+	s.cancel()
+	<-s.done
+}
+
+func (s *Search) run(ctx context.Context) {
+	defer close(s.done)
+	for empty := 0; ; {
+		n, ok := s.turn(ctx)
+		if !ok {
+			return
+		}
+		wait := announceEvery
+		if empty++; n > 0 {
+			empty = 0
+		} else {
+			wait = min(firstRetry<<min(empty-1, 10), lastRetry)
+		}
+		if !s.pause(ctx, wait) {
+			return
+		}
+	}
+}
+
+// turn looks once, when there is room for it. False: the search is over.
+func (s *Search) turn(ctx context.Context) (found int, ok bool) {
+	select {
+	case s.d.lookups <- struct{}{}:
+		defer func() { <-s.d.lookups }()
+	case <-ctx.Done():
+		return 0, false
+	}
+	found = s.lookup(ctx)
+	return found, ctx.Err() == nil
+}
+
+// pause waits for the next lookup.
+func (s *Search) pause(ctx context.Context, wait time.Duration) bool {
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	began := time.Now()
+	for {
+		select {
+		case <-ctx.Done():
+			return false
+		case <-timer.C:
+			return true
+		case <-s.wanted:
+			if left := wantEvery - time.Since(began); left < wait {
+				timer.Reset(max(left, 0))
+			}
+		}
+	}
+}
+
+// lookup asks the nodes closest to the torrent, in both families at once, and
+// announces us to them. It returns how many peers they told.
+func (s *Search) lookup(ctx context.Context) int {
+	ctx, cancel := context.WithTimeout(ctx, lookupTimeout)
+	defer cancel()
+	counts := make([]int, len(s.d.nodes))
+	var wg sync.WaitGroup
+	for k, n := range s.d.nodes {
+		wg.Go(func() { counts[k] = s.lookupIn(ctx, n) })
+	}
+	wg.Wait()
+	sum := 0
+	for _, n := range counts {
+		sum += n
+	}
+	s.d.log.Debug("DHT lookup", "torrent", fmt.Sprintf("%x", s.hash), "peers", sum)
+	return sum
+}
+
+func (s *Search) lookupIn(ctx context.Context, n *node) (count int) {
+	var opts []lib.AnnounceOpt
+	if s.port != 0 {
+		opts = append(opts, lib.AnnouncePeer(lib.AnnouncePeerOpts{Port: int(s.port)}))
+	}
+	a, err := n.library().AnnounceTraversal(s.hash, opts...)
+	if err != nil {
+		s.d.log.Debug("DHT lookup", "err", err)
+		return 0
+	}
+	defer context.AfterFunc(ctx, a.Close)()
+	for v := range a.Peers {
+		local := addrOf(v.Addr).Addr().IsLoopback()
+		var addrs []netip.AddrPort
+		for _, p := range v.Peers {
+			if ap := addrOf(p); local || !ap.Addr().IsLoopback() {
+				addrs = append(addrs, ap)
+			}
+		}
+		if count += len(addrs); len(addrs) > 0 && ctx.Err() == nil {
+			s.found(addrs)
+		}
+	}
+	return count
+}
