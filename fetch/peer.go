@@ -22,6 +22,7 @@ type peer struct {
 	conn     peerconn.Conn // set before the first event
 	met      bool          // the handshake was done; only the connection's goroutine uses it
 	evs      []swarm.Event // reused by the connection's goroutine
+	told     bool          // what we said last as upload_only; the loop's once connected
 }
 
 // protoConfig is our side of a connection to addr, about the torrent by this hash.
@@ -35,7 +36,7 @@ func (t *Torrent) protoConfig(addr netip.AddrPort, hash [20]byte) proto.Config {
 	return proto.Config{
 		Handshake:   h,
 		V2Hash:      t.v2Hash(),
-		Extension:   extension.Handshake{V: t.s.cfg.Client, Port: t.s.Port(), YourIP: addr.Addr()},
+		Extension:   extension.Handshake{M: ourExtensions, V: t.s.cfg.Client, Port: t.s.Port(), YourIP: addr.Addr()},
 		NumPieces:   t.lay.NumPieces(),
 		PieceLength: t.lay.PieceLength,
 		Total:       t.lay.Total,
@@ -64,6 +65,7 @@ func (t *Torrent) dial(addr netip.AddrPort, opening []wire.Message) {
 	}
 	cfg := t.protoConfig(addr, t.hashFor(addr))
 	cfg.Opening = opening
+	p.sayUploadOnly(&cfg)
 	c := t.s.driver.Dial(t.ctx, addr, cfg, p)
 	p.setConn(c)
 }
@@ -79,7 +81,9 @@ func (t *Torrent) admit(addr netip.AddrPort, remote wire.Handshake) (proto.Confi
 	if t.meta.Info.HasV2 && remote.Reserved.HasV2() {
 		hash = t.v2Hash()
 	}
-	return t.protoConfig(addr, hash), p, nil
+	cfg := t.protoConfig(addr, hash)
+	p.sayUploadOnly(&cfg)
+	return cfg, p, nil
 }
 
 func (p *peer) setConn(c peerconn.Conn) {
@@ -133,7 +137,12 @@ func (p *peer) translate(c peerconn.Conn, ev proto.Event) {
 	case proto.PeerCancel:
 		p.post(swarm.PeerCancels{Peer: p.id, Req: ev.Req})
 	case proto.ExtHandshaken:
-		p.post(swarm.PeerExtended{Peer: p.id, ReqQ: ev.Ext.ReqQ, Client: ev.Ext.V})
+		p.post(swarm.PeerExtended{
+			Peer: p.id, ReqQ: ev.Ext.ReqQ, Client: ev.Ext.V, YourIP: ev.Ext.YourIP,
+			UploadOnly: ev.Ext.UploadOnly != nil && *ev.Ext.UploadOnly,
+		})
+	case proto.ExtMessage:
+		p.extension(ev)
 	case proto.Handshaken:
 		p.handshaken(c, ev.Remote)
 	}

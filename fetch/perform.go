@@ -26,6 +26,7 @@ func (t *Torrent) before(ev swarm.Event) {
 		t.mu.Unlock()
 		if p != nil {
 			t.conns[ev.Peer] = p
+			p.tellUploadOnly()
 		}
 	case swarm.BlockRejected:
 		// Before, since the answer may be to ask the same peer again.
@@ -79,6 +80,12 @@ func (t *Torrent) perform() {
 			}
 		case swarm.Serve:
 			t.serve(c)
+		case swarm.DontHave:
+			t.dontHave(c)
+		case swarm.UploadOnly:
+			t.setUploadOnly(c.On)
+		case swarm.SeedingEnded:
+			t.seedingEnded(c.Why)
 		case swarm.FindPeers:
 			t.announce.WantPeers()
 		case swarm.Completed:

@@ -34,7 +34,8 @@ const PeerIDPrefix = "-QQ0001-"
 type Config struct {
 	// Listen has the addresses to accept peers on, as host:port. Empty: none.
 	Listen []string
-	// MaxPeers bounds the peers dialled for one torrent; zero means 80.
+	// MaxPeers bounds the connections of one torrent; zero means 200. Of these at most
+	// 80 are dialled for.
 	MaxPeers int
 	// MaxConns bounds the connections of all torrents; zero means 1,000.
 	MaxConns int
@@ -44,6 +45,8 @@ type Config struct {
 	ReadAhead int64
 	// DownloadLimit and UploadLimit are in bytes per second; zero means none.
 	DownloadLimit, UploadLimit int64
+	// NoUpload serves nobody.
+	NoUpload bool
 	// Client is our name and version, as told to peers and trackers.
 	Client string
 	// Logger gets what happens; nil means nothing is logged. Connections and
@@ -107,6 +110,14 @@ func NewSession(cfg Config) (*Session, error) {
 	s.network, s.done = newNetwork(), make(chan struct{})
 	s.watching.Go(func() { s.watch(s.done) })
 	return s, nil
+}
+
+// uploadSlots is for swarm.Config.
+func (c *Config) uploadSlots() int {
+	if c.NoUpload {
+		return -1
+	}
+	return 0
 }
 
 func newPeerID() (id [20]byte) {

@@ -29,6 +29,7 @@ type Status struct {
 	UpRate       float64          `json:"up_rate"`
 	Downloaded   int64            `json:"downloaded"`
 	Uploaded     int64            `json:"uploaded"`
+	NotServing   string           `json:"not_serving"` // why no peer is served, in words; "": they are
 	Wasted       int64            `json:"wasted"`
 	HashFailures int              `json:"hash_failures"`
 	Banned       int              `json:"banned"`
@@ -81,6 +82,7 @@ func (t *Torrent) Status() Status {
 		c := t.swarm.Stats()
 		st.Downloaded, st.Uploaded, st.Wasted = c.Downloaded, c.Uploaded, c.Wasted
 		st.HashFailures, st.Banned, st.KnownPeers = c.HashFailures, c.Bans, t.swarm.Known()
+		st.NotServing = t.swarm.NotServing()
 		st.DownRate, st.UpRate = t.rates.all.down.rate(), t.rates.all.up.rate()
 		for _, v := range t.swarm.Peers() {
 			st.Peers = append(st.Peers, t.peerStatus(v))
@@ -119,6 +121,8 @@ func (t *Torrent) state(now time.Time, st Status) string {
 	switch {
 	case len(st.Waiting) > 0:
 		return "waiting for " + st.Waiting[0]
+	case st.Complete && st.NotServing != "":
+		return "complete, " + st.NotServing
 	case st.Complete && peers == 0:
 		return "complete, seeding to nobody"
 	case st.Complete:

@@ -44,6 +44,7 @@ func (t *Torrent) snapshot(hash [20]byte) tracker.Request {
 	return tracker.Request{
 		InfoHash: hash, PeerID: t.s.peerID, Port: t.s.Port(),
 		Uploaded: t.uploaded.Load(), Downloaded: t.downloaded.Load(), Left: max(left, 0),
+		Paused: t.cfg.SeedOnly && left > 0,
 	}
 }
 

@@ -39,6 +39,14 @@ type TorrentConfig struct {
 	Window int64
 	// Quiet announces to no tracker.
 	Quiet bool
+	// SeedOnly means that nothing is downloaded: a part of the content is a partial
+	// seed (BEP 21).
+	SeedOnly bool
+	// SeedRatio ends the serving of peers when the torrent is complete, or SeedOnly, and
+	// so many times the bytes that are here were uploaded; SeedTime when that has lasted
+	// so long. Zero means no end.
+	SeedRatio float64
+	SeedTime  time.Duration
 }
 
 // Roomy is what a Store may implement besides: while Full, a piece that is put
@@ -67,10 +75,12 @@ type Torrent struct {
 	jobs      sync.WaitGroup // hashing and serving under way
 	done      chan struct{}  // the loop has ended
 	complete  chan struct{}  // closed once every piece is here
+	seeded    chan struct{}  // closed once the seeding has reached its goal
 	closeOnce sync.Once
 
 	// Counters for the announcer, which must not wait for the loop.
 	uploaded, downloaded atomic.Int64
+	uploadOnly           atomic.Bool // what new connections are told
 
 	mu       sync.Mutex // guards these
 	closing  bool
@@ -97,6 +107,7 @@ func (s *Session) Add(cfg TorrentConfig) (*Torrent, error) {
 		started:  time.Now(),
 		done:     make(chan struct{}),
 		complete: make(chan struct{}),
+		seeded:   make(chan struct{}),
 		peers:    map[swarm.PeerID]*peer{},
 		inV2:     map[netip.AddrPort]bool{},
 		conns:    map[swarm.PeerID]*peer{},
@@ -119,8 +130,16 @@ func (s *Session) Add(cfg TorrentConfig) (*Torrent, error) {
 		Picker:   picker.Config{NumPieces: t.lay.NumPieces(), PieceSize: t.lay.PieceSize, Seed: rand.Uint64()},
 		Have:     have,
 		PeerID:   s.peerID,
+		Port:     s.Port(),
 		MaxPeers: s.cfg.MaxPeers,
+
+		UploadSlots: s.cfg.uploadSlots(),
+		UploadLimit: s.cfg.UploadLimit,
+		SeedOnly:    cfg.SeedOnly,
+		SeedRatio:   cfg.SeedRatio,
+		SeedTime:    cfg.SeedTime,
 	})
+	t.uploadOnly.Store(t.swarm.UploadOnly())
 	if have.All() {
 		close(t.complete)
 	}
@@ -137,6 +156,10 @@ func (s *Session) Add(cfg TorrentConfig) (*Torrent, error) {
 
 // Done returns a channel that is closed once every piece is here.
 func (t *Torrent) Done() <-chan struct{} { return t.complete }
+
+// Seeded returns a channel that is closed once the seeding has reached its goal:
+// TorrentConfig.SeedRatio or SeedTime.
+func (t *Torrent) Seeded() <-chan struct{} { return t.seeded }
 
 // Meta returns the torrent's metainfo.
 func (t *Torrent) Meta() *metainfo.MetaInfo { return t.meta }

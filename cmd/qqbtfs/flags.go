@@ -66,20 +66,34 @@ type netFlags struct {
 	listen   listenFlag
 	peers    peersFlag
 	maxPeers int
+	maxConns int
 	down, up config.Rate
+	noUpload bool
+	ratio    float64
+	seedTime config.Duration
 }
 
 func (n *netFlags) register(fs *pflag.FlagSet) {
 	fs.Var(&n.listen, "listen", "accept peers there; a port or HOST:PORT, repeatable (default: port 6881, or another if that is taken)")
 	fs.Var(&n.peers, "peer", "connect to this peer directly, HOST:PORT, repeatable")
-	fs.IntVar(&n.maxPeers, "max-peers", 80, "connections for each torrent")
+	fs.IntVar(&n.maxPeers, "max-peers", 200, "connections for each torrent")
+	fs.IntVar(&n.maxConns, "max-connections", 1000, "connections for all torrents together")
 	fs.Var(&n.down, "download-limit", "limit of all downloads together, such as 2MB/s")
 	fs.Var(&n.up, "upload-limit", "limit of all uploads together")
+	fs.BoolVar(&n.noUpload, "no-upload", false, "serve no peer; most of them will serve you little then")
+	fs.Float64Var(&n.ratio, "seed-ratio", 0, "stop serving a complete torrent after uploading so many times its size (0: never)")
+	fs.Var(&n.seedTime, "seed-time", "stop serving a complete torrent after that time (0: never)")
 }
 
 func (n *netFlags) check() error {
 	if n.maxPeers < 1 || n.maxPeers > 10000 {
 		return failf(codeUsage, "--max-peers %d: must be between 1 and 10000", n.maxPeers)
+	}
+	if n.maxConns < 1 || n.maxConns > 100000 {
+		return failf(codeUsage, "--max-connections %d: must be between 1 and 100000", n.maxConns)
+	}
+	if !(n.ratio >= 0 && n.ratio <= 1e6) {
+		return failf(codeUsage, "--seed-ratio %v: must be between 0 and 1000000", n.ratio)
 	}
 	return nil
 }

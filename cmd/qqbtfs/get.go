@@ -36,7 +36,7 @@ ends with 0 when everything is complete.`,
 	}
 	fs := cmd.Flags()
 	fs.VarP(&g.dir, "output", "o", "directory to download to")
-	fs.BoolVar(&g.seed, "seed", false, "go on seeding when complete, until interrupted")
+	fs.BoolVar(&g.seed, "seed", false, "go on seeding when complete, until interrupted or as --seed-ratio and --seed-time say")
 	g.net.register(fs)
 	_ = cmd.MarkFlagDirname("output")
 	return cmd
@@ -89,6 +89,8 @@ func (g *getting) main(ctx context.Context, sources []string) (err error) {
 		fmt.Fprintf(g.a.out, "%s  complete, %s\n", d.content.path(), formatBytes(d.meta.Info.Total))
 	}
 	if g.seed {
+		ctx, cancel := g.node.untilSeeded(ctx)
+		defer cancel()
 		g.a.showProgress(ctx, g.a.err, func() string { return progressText(g.node.status()) })
 	}
 	return nil

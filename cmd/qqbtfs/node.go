@@ -28,6 +28,7 @@ type node struct {
 	a       *app
 	sess    *fetch.Session
 	peers   []netip.AddrPort
+	net     *netFlags
 	members []*member
 }
 
@@ -54,9 +55,11 @@ func (a *app) newNode(flags *netFlags, readTimeout time.Duration) (*node, error)
 	cfg := fetch.Config{
 		Listen:        flags.listen.list,
 		MaxPeers:      flags.maxPeers,
+		MaxConns:      flags.maxConns,
 		ReadTimeout:   readTimeout,
 		DownloadLimit: int64(flags.down),
 		UploadLimit:   int64(flags.up),
+		NoUpload:      flags.noUpload,
 		Client:        userAgent(),
 		Logger:        a.log.Logger,
 	}
@@ -67,7 +70,7 @@ func (a *app) newNode(flags *netFlags, readTimeout time.Duration) (*node, error)
 	if err != nil {
 		return nil, err
 	}
-	return &node{a: a, sess: sess, peers: peers}, nil
+	return &node{a: a, sess: sess, peers: peers, net: flags}, nil
 }
 
 // traceMessage logs a wire message.
@@ -115,7 +118,9 @@ type joinOptions struct {
 	dir   string
 	flags cacheFlags
 	fill  bool
-	after time.Duration // for the fill to begin, see fetch.TorrentConfig.FillAfter
+	// seedOnly: what is missing is not downloaded either.
+	seedOnly bool
+	after    time.Duration // for the fill to begin, see fetch.TorrentConfig.FillAfter
 }
 
 // join adds a torrent to the node.
@@ -148,7 +153,10 @@ func (n *node) join(l *loaded, opt joinOptions) (*member, error) {
 		},
 	})
 	var err error
-	m.t, err = n.sess.Add(fetch.TorrentConfig{Meta: l.meta, Store: m.store, Pool: pool, Fill: opt.fill, FillAfter: opt.after, Peers: n.peers, Window: window(opt)})
+	m.t, err = n.sess.Add(fetch.TorrentConfig{
+		Meta: l.meta, Store: m.store, Pool: pool, Fill: opt.fill, FillAfter: opt.after, Peers: n.peers, Window: window(opt),
+		SeedOnly: opt.seedOnly, SeedRatio: n.net.ratio, SeedTime: time.Duration(n.net.seedTime),
+	})
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("%s: %w", l.source, err), m.store.Close())
 	}
@@ -181,6 +189,27 @@ func (n *node) close() error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// untilSeeded returns a context that ends with ctx, or when every torrent has been
+// seeded as much as the flags ask for.
+func (n *node) untilSeeded(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(ctx)
+	if n.net.ratio == 0 && n.net.seedTime == 0 {
+		return ctx, cancel
+	}
+	members, ended := n.members, make(chan struct{})
+	go func() {
+		defer close(ended)
+		for _, m := range members {
+			select {
+			case <-m.t.Seeded():
+			case <-ctx.Done():
+			}
+		}
+		cancel()
+	}()
+	return ctx, func() { cancel(); <-ended }
 }
 
 func (n *node) status() []fetch.Status {

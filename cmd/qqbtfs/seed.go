@@ -22,7 +22,7 @@ func (a *app) seedCmd() *cobra.Command {
 		Use:   "seed [flags] FILE.torrent --data DIR",
 		Short: "Serve a torrent from plain files",
 		Long: `Serve a torrent from plain files, which are checked first and never written to,
-until interrupted. With --with-tracker a small tracker runs beside it, so that
+until interrupted, or until --seed-ratio or --seed-time is reached. With --with-tracker a small tracker runs beside it, so that
 nothing else is needed to publish something.`,
 		Example: "  qqbtfs create album -o album.torrent --tracker http://10.0.0.5:6969/announce\n" +
 			"  qqbtfs seed album.torrent --data album --with-tracker 10.0.0.5:6969",
@@ -172,6 +172,7 @@ func (s *seeding) serve(ctx context.Context, l *loaded, where content, opt joinO
 		return errors.Join(err, opt.disk.Close())
 	}
 	defer func() { err = errors.Join(err, n.close()) }()
+	opt.seedOnly = true
 	if _, err := n.join(l, opt); err != nil {
 		return err
 	}
@@ -184,6 +185,8 @@ func (s *seeding) serve(ctx context.Context, l *loaded, where content, opt joinO
 	for _, u := range urls {
 		fmt.Fprintf(s.a.out, "tracker %s\n", u)
 	}
+	ctx, cancel := n.untilSeeded(ctx)
+	defer cancel()
 	s.a.showProgress(ctx, s.a.err, func() string { return progressText(n.status()) })
 	return nil
 }

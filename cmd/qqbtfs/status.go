@@ -160,7 +160,11 @@ func printTorrent(w io.Writer, s fetch.Status, now time.Time) error {
 		row("", "%s", line)
 	}
 	row("down", "%s, %s in all, %s wasted", formatRate(s.DownRate), formatBytes(s.Downloaded), formatBytes(s.Wasted))
-	row("up", "%s, %s in all", formatRate(s.UpRate), formatBytes(s.Uploaded))
+	up := ""
+	if s.NotServing != "" {
+		up = ": " + s.NotServing
+	}
+	row("up", "%s, %s in all%s", formatRate(s.UpRate), formatBytes(s.Uploaded), up)
 	row("hash failures", "%d, %s banned", s.HashFailures, plural(s.Banned, "peer"))
 	row("cache", "%s: %s on disk%s, %s in memory", s.Cache.State, formatBytes(s.Cache.DiskBytes), atMost(s.Cache.DiskLimit), formatBytes(s.Cache.RAMBytes))
 	row("", "read %s from memory, %s from disk; %s damaged",

@@ -36,7 +36,7 @@ func testStatus() mountStatus {
 			},
 			Cache: cache.Stats{State: "disk full: RAM only", DiskBytes: 1 << 29, RAMBytes: 64 << 20, RAMHits: 12, DiskHits: 1, Damaged: 1},
 		}, {
-			Name: "album", InfoHash: strings.Repeat("cd", 20), State: "complete, seeding to nobody", Complete: true,
+			Name: "album", InfoHash: strings.Repeat("cd", 20), State: "complete, uploading is off", NotServing: "uploading is off", Complete: true,
 			Pieces: 10, PiecesHave: 10, Bytes: 1e6, BytesHave: 1e6, Cache: cache.Stats{State: "ok"},
 		}},
 	}

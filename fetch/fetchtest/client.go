@@ -1,12 +1,14 @@
 package fetchtest
 
 import (
+	"encoding/binary"
 	"fmt"
 	"net/netip"
 	"time"
 
 	"github.com/qqbtfs/qqbtfs/fetch/swarm"
 	"github.com/qqbtfs/qqbtfs/peerconn/bitfield"
+	"github.com/qqbtfs/qqbtfs/peerconn/extension"
 	"github.com/qqbtfs/qqbtfs/peerconn/proto"
 	"github.com/qqbtfs/qqbtfs/peerconn/wire"
 )
@@ -30,6 +32,8 @@ type Client struct {
 	scratch map[owed][]byte
 	places  map[wire.Request]swarm.PeerID // which connection may write where
 	demand  demand
+
+	uploadOnly bool // as the swarm said last
 
 	inbox   []swarm.Event
 	turning bool          // a turn is due
@@ -77,6 +81,7 @@ func newClient(h *host, cfg ClientConfig) *Client {
 		sc.Have = bitfield.New(w.torrent.NumPieces())
 	}
 	c.swarm = swarm.New(w.clock.time(), sc)
+	c.uploadOnly = c.swarm.UploadOnly()
 	c.demand.init(c)
 	return c
 }
@@ -171,6 +176,7 @@ func (c *Client) events(e *end, evs []proto.Event) {
 			c.lastID++
 			e.state = &serving{id: c.lastID}
 			c.ends[c.lastID] = e
+			c.tellUploadOnly(e)
 			c.post(swarm.PeerConnected{
 				Peer: c.lastID, Addr: e.addr, Outgoing: e.outgoing, Fast: e.conn.State().Fast, Remote: h.Remote.PeerID,
 			})
@@ -212,7 +218,11 @@ func (c *Client) translate(id swarm.PeerID, ev proto.Event) {
 	case proto.PeerCancel:
 		c.post(swarm.PeerCancels{Peer: id, Req: ev.Req})
 	case proto.ExtHandshaken:
-		c.post(swarm.PeerExtended{Peer: id, ReqQ: ev.Ext.ReqQ, Client: ev.Ext.V})
+		c.post(swarm.PeerExtended{
+			Peer: id, ReqQ: ev.Ext.ReqQ, Client: ev.Ext.V, UploadOnly: ev.Ext.UploadOnly != nil && *ev.Ext.UploadOnly,
+		})
+	case proto.ExtMessage:
+		c.post(swarm.PeerLacks{Peer: id, Piece: int(binary.BigEndian.Uint32(ev.Payload))})
 	}
 }
 
@@ -235,6 +245,16 @@ func (c *Client) closed(e *end, err error) {
 	}
 	_, broke := err.(*proto.ProtocolError)
 	c.post(swarm.PeerGone{Peer: s.id, Broke: broke})
+}
+
+// tellUploadOnly tells the peer what the swarm said last, if that is not what is said
+// anyway.
+func (c *Client) tellUploadOnly(e *end) {
+	if e.open && e.conn.State().Extended && (c.uploadOnly || e.told) {
+		e.told = c.uploadOnly
+		on := c.uploadOnly
+		e.conn.Send(wire.Extended{ID: extension.HandshakeID, Payload: extension.Handshake{UploadOnly: &on}.Append(nil)})
+	}
 }
 
 // vacate records that a connection will not write a block any more.
@@ -272,6 +292,15 @@ func (c *Client) perform(cmd swarm.Command) {
 		}
 	case swarm.Serve:
 		c.serve(cmd)
+	case swarm.DontHave:
+		if e := c.ends[cmd.Peer]; e != nil && e.open {
+			e.conn.SendExtension("lt_donthave", binary.BigEndian.AppendUint32(nil, uint32(cmd.Piece)))
+		}
+	case swarm.UploadOnly:
+		c.uploadOnly = cmd.On
+		for _, e := range c.ends {
+			c.tellUploadOnly(e)
+		}
 	case swarm.Banned:
 		c.w.banned(c, cmd)
 	}

@@ -58,6 +58,7 @@ type end struct {
 	open     bool
 	arrives  time.Duration // when the last bytes written to the other end arrive there
 	evs      []proto.Event // reused
+	told     bool          // that we upload only
 
 	state any // the node's
 }
@@ -263,7 +264,7 @@ func (w *World) protoConfig(h *host, fast bool) proto.Config {
 	hs.Reserved.SetExtended()
 	return proto.Config{
 		Handshake:   hs,
-		Extension:   extension.Handshake{V: h.name},
+		Extension:   extension.Handshake{V: h.name, M: map[string]uint8{"lt_donthave": 7}},
 		NumPieces:   w.torrent.NumPieces(),
 		PieceLength: w.torrent.PieceLength,
 		Total:       w.torrent.Total,

@@ -91,12 +91,17 @@ func (p *Picker) Detach(id SourceID) {
 
 // Release frees all that the source owes to be asked elsewhere and returns it.
 func (p *Picker) Release(id SourceID) []Assignment {
-	s := p.sources[id]
+	return p.releaseIf(p.sources[id], func(Block) bool { return true })
+}
+
+// releaseIf frees what s owes of the blocks that are meant.
+func (p *Picker) releaseIf(s *source, meant func(Block) bool) []Assignment {
 	var out []Assignment
-	for len(s.out) > 0 {
-		b := s.out[0]
-		out = append(out, Assignment{Source: id, Block: b})
-		p.unask(s, b, true)
+	for _, b := range slices.Clone(s.out) {
+		if meant(b) {
+			out = append(out, Assignment{Source: s.id, Block: b})
+			p.unask(s, b, true)
+		}
 	}
 	return out
 }
@@ -183,6 +188,26 @@ func (p *Picker) Have(id SourceID, i int) {
 		s.seed = true
 		p.seeds++
 	}
+}
+
+// Lacks records that a source has lost piece i. What it owes of it is free to be asked
+// elsewhere, and returned.
+func (p *Picker) Lacks(id SourceID, i int) []Assignment {
+	s := p.sources[id]
+	if !s.has.Has(i) {
+		return nil
+	}
+	if s.seed { // it is counted with its pieces now
+		s.seed = false
+		p.seeds--
+		for k := range s.has.Ones() {
+			p.rarity.inc(k)
+		}
+	}
+	s.has.Remove(i)
+	delete(s.allowed, i)
+	p.rarity.dec(i)
+	return p.releaseIf(s, func(b Block) bool { return b.Piece == i })
 }
 
 // HasPiece reports whether the source has piece i.

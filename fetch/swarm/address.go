@@ -42,17 +42,29 @@ func (a *addresses) add(addr netip.AddrPort) bool {
 	return true
 }
 
-// next takes the next address to dial. alone tells that no peer is connected.
-func (a *addresses) next(now time.Time, alone bool) (netip.AddrPort, bool) {
-	for range a.queue {
-		addr := a.queue[0]
-		a.queue = append(a.queue[1:], addr)
-		if e := a.book[addr]; e.due(now, alone) {
-			e.busy = true
-			return addr, true
+// next takes the next address to dial: of those that failed least often the one of
+// the highest priority, of equals the one that waits longest. alone tells that no peer
+// is connected.
+func (a *addresses) next(now time.Time, alone bool, priority func(netip.AddrPort) uint32) (netip.AddrPort, bool) {
+	best := -1
+	var least int
+	var most uint32
+	for k, addr := range a.queue {
+		e := a.book[addr]
+		if !e.due(now, alone) || best >= 0 && e.failures > least {
+			continue
+		}
+		if p := priority(addr); best < 0 || e.failures < least || p > most {
+			best, least, most = k, e.failures, p
 		}
 	}
-	return netip.AddrPort{}, false
+	if best < 0 {
+		return netip.AddrPort{}, false
+	}
+	addr := a.queue[best]
+	a.queue = append(slices.Delete(a.queue, best, best+1), addr)
+	a.book[addr].busy = true
+	return addr, true
 }
 
 // due reports whether there is an address to dial.

@@ -195,8 +195,8 @@ func TestCompletion(t *testing.T) {
 	r := newRig(t, 2, 1).seed(1).join(2, 1).fill()
 	r.take()
 	r.do(BlockReceived{1, req(0, 0)}, BlockReceived{1, req(0, 1)}).take()
-	r.do(PieceVerified{Piece: 0}).want("send 2 have 0", "completed")
-	r.wait(tickEvery).says("disconnect 1: both complete")
+	r.do(PieceVerified{Piece: 0}).want("send 2 have 0", "completed", "upload-only true")
+	r.wait(tickEvery).says("disconnect 1: neither wants anything")
 	if r.peers[2] == nil {
 		t.Error("a peer that lacks something was dropped")
 	}
@@ -211,9 +211,9 @@ func TestLostPieceRevivesDialling(t *testing.T) {
 	r.do(PeersFound{Addrs: []netip.AddrPort{addr(1)}}).want("dial 10.0.0.1:6881")
 	r.do(PeerConnected{Peer: 1, Addr: addr(1), Outgoing: true, Fast: true, Remote: remoteID(1)}, PeerHasSet{1, setOf(1, 0)}, PeerChokes{1, false}).fill()
 	r.do(BlockReceived{1, req(0, 0)}, BlockReceived{1, req(0, 1)}, PieceVerified{Piece: 0})
-	r.wait(2 * tickEvery).says("disconnect 1: both complete")
+	r.wait(2 * tickEvery).says("disconnect 1: neither wants anything")
 	r.do(PeerGone{Peer: 1}).wait(time.Hour).silentOn("dial")
-	r.do(PieceLost{0}).want("dial 10.0.0.1:6881", "find-peers")
+	r.do(PieceLost{0}).want("upload-only false", "dial 10.0.0.1:6881", "find-peers")
 }
 
 func TestLookingForPeers(t *testing.T) {

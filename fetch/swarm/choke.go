@@ -62,8 +62,10 @@ func (x *exchange) account(passed time.Duration) {
 // used, so few that each of them feels it.
 func (s *Swarm) slots() int {
 	switch {
-	case s.cfg.UploadSlots != 0:
-		return max(s.cfg.UploadSlots, 0)
+	case !s.serves():
+		return 0
+	case s.cfg.UploadSlots > 0:
+		return s.cfg.UploadSlots
 	case s.cfg.UploadLimit > 0:
 		return slotsFor(float64(s.cfg.UploadLimit))
 	default: // what was measured may be as little as was asked for
@@ -105,7 +107,7 @@ func (s *Swarm) chosen(want []*peer, n int) []*peer {
 		return want
 	}
 	var friends []*peer
-	if !s.complete() {
+	if !s.uploadOnly() {
 		friends, want = s.reciprocating(want, n-trials(n))
 	}
 	slices.SortStableFunc(want, s.byTurn)
@@ -166,7 +168,7 @@ func (s *Swarm) standing(p *peer) int {
 // turnOver reports whether a peer that is served has had its turn.
 func (s *Swarm) turnOver(p *peer) bool {
 	served := s.now.Sub(p.unchoked) + rechokeEvery/2 // rounded, decisions are seldom
-	if s.complete() {
+	if s.uploadOnly() {
 		return served >= seedTerm || p.taken >= seedTurn || served >= rechokeEvery && p.taken == 0
 	}
 	return served >= trialTerm

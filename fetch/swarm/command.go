@@ -60,6 +60,16 @@ type (
 		Peer PeerID
 		Msg  wire.Message
 	}
+	// DontHave tells a peer, if it can be told, that a piece is not here any more (BEP
+	// 54).
+	DontHave struct {
+		Peer  PeerID
+		Piece int
+	}
+	// UploadOnly tells all peers whether we want nothing any more (BEP 21).
+	UploadOnly struct{ On bool }
+	// SeedingEnded tells that nobody is served any more, and why.
+	SeedingEnded struct{ Why string }
 	// Serve reads a block from the cache and sends it; BlockServed follows.
 	Serve struct {
 		Peer PeerID
@@ -76,18 +86,21 @@ type (
 	}
 )
 
-func (Dial) command()       {}
-func (Disconnect) command() {}
-func (Request) command()    {}
-func (Withdraw) command()   {}
-func (Forget) command()     {}
-func (Adopt) command()      {}
-func (Verify) command()     {}
-func (Send) command()       {}
-func (Serve) command()      {}
-func (FindPeers) command()  {}
-func (Completed) command()  {}
-func (Banned) command()     {}
+func (Forget) command()       {}
+func (Dial) command()         {}
+func (Disconnect) command()   {}
+func (Request) command()      {}
+func (Withdraw) command()     {}
+func (Adopt) command()        {}
+func (Verify) command()       {}
+func (Send) command()         {}
+func (Serve) command()        {}
+func (DontHave) command()     {}
+func (UploadOnly) command()   {}
+func (SeedingEnded) command() {}
+func (FindPeers) command()    {}
+func (Completed) command()    {}
+func (Banned) command()       {}
 
 func (c Dial) String() string       { return fmt.Sprintf("dial %v", c.Addr) }
 func (c Disconnect) String() string { return fmt.Sprintf("disconnect %d: %s", c.Peer, c.Why) }
@@ -108,11 +121,14 @@ func (c Withdraw) String() string {
 	}
 	return s
 }
-func (c Forget) String() string  { return fmt.Sprintf("forget %d", c.Piece) }
-func (c Adopt) String() string   { return fmt.Sprintf("adopt %d %s", c.Peer, block(c.Req)) }
-func (c Verify) String() string  { return fmt.Sprintf("verify %d", c.Piece) }
-func (c Send) String() string    { return fmt.Sprintf("send %d %v", c.Peer, c.Msg) }
-func (c Serve) String() string   { return fmt.Sprintf("serve %d %s", c.Peer, block(c.Req)) }
-func (FindPeers) String() string { return "find-peers" }
-func (Completed) String() string { return "completed" }
-func (c Banned) String() string  { return fmt.Sprintf("banned %v: %s", c.Addr, c.Why) }
+func (c Forget) String() string       { return fmt.Sprintf("forget %d", c.Piece) }
+func (c Adopt) String() string        { return fmt.Sprintf("adopt %d %s", c.Peer, block(c.Req)) }
+func (c Verify) String() string       { return fmt.Sprintf("verify %d", c.Piece) }
+func (c Send) String() string         { return fmt.Sprintf("send %d %v", c.Peer, c.Msg) }
+func (c DontHave) String() string     { return fmt.Sprintf("dont-have %d %d", c.Peer, c.Piece) }
+func (c UploadOnly) String() string   { return fmt.Sprintf("upload-only %t", c.On) }
+func (c SeedingEnded) String() string { return "seeding-ended: " + c.Why }
+func (c Serve) String() string        { return fmt.Sprintf("serve %d %s", c.Peer, block(c.Req)) }
+func (FindPeers) String() string      { return "find-peers" }
+func (Completed) String() string      { return "completed" }
+func (c Banned) String() string       { return fmt.Sprintf("banned %v: %s", c.Addr, c.Why) }

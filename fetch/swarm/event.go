@@ -40,9 +40,11 @@ type (
 	}
 	// PeerExtended tells what the extended handshake said (BEP 10).
 	PeerExtended struct {
-		Peer   PeerID
-		ReqQ   int    // zero: not said
-		Client string // "": not said
+		Peer       PeerID
+		ReqQ       int        // zero: not said
+		Client     string     // "": not said
+		UploadOnly bool       // it wants nothing (BEP 21)
+		YourIP     netip.Addr // where it sees us; invalid: not said
 	}
 	// PeerGone tells that a connection ended. Broke is set when the peer broke the
 	// protocol.
@@ -56,6 +58,11 @@ type (
 		Set  bitfield.Set
 	}
 	PeerHas struct {
+		Peer  PeerID
+		Piece int
+	}
+	// PeerLacks tells that a peer has lost a piece (BEP 54).
+	PeerLacks struct {
 		Peer  PeerID
 		Piece int
 	}
@@ -137,6 +144,7 @@ func (PeerExtended) event()   {}
 func (PeerGone) event()       {}
 func (PeerHasSet) event()     {}
 func (PeerHas) event()        {}
+func (PeerLacks) event()      {}
 func (PeerChokes) event()     {}
 func (PeerAllows) event()     {}
 func (PeerInterested) event() {}
@@ -169,6 +177,7 @@ func (e PeerHasSet) String() string {
 	return fmt.Sprintf("peer-has-set %d %d/%d", e.Peer, e.Set.Count(), e.Set.Len())
 }
 func (e PeerHas) String() string    { return fmt.Sprintf("peer-has %d %d", e.Peer, e.Piece) }
+func (e PeerLacks) String() string  { return fmt.Sprintf("peer-lacks %d %d", e.Peer, e.Piece) }
 func (e PeerChokes) String() string { return fmt.Sprintf("peer-chokes %d %t", e.Peer, e.Choke) }
 func (e PeerAllows) String() string { return fmt.Sprintf("peer-allows %d %d", e.Peer, e.Piece) }
 func (e PeerInterested) String() string {

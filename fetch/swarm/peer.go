@@ -22,6 +22,7 @@ type peer struct {
 	used      time.Time // when it last delivered what was wanted, or came
 
 	chokesUs     bool
+	uploadOnly   bool // wants nothing (BEP 21)
 	weInterested bool
 	snubbed      bool // owes and does not deliver
 	snubbedAt    time.Time
@@ -46,7 +47,10 @@ func (s *Swarm) stepPeer(ev Event) {
 		s.peerGone(ev)
 	case PeerExtended:
 		if p := s.peers[ev.Peer]; p != nil {
-			p.client = ev.Client
+			if p.client == "" {
+				s.self.vote(ev.YourIP)
+			}
+			p.client, p.uploadOnly = ev.Client, ev.UploadOnly
 			if ev.ReqQ > 0 {
 				s.pick.SetQueue(p.id, ev.ReqQ)
 			}
@@ -64,6 +68,10 @@ func (s *Swarm) stepPeer(ev Event) {
 				s.updateInterest(p)
 			}
 			s.dirty = true
+		}
+	case PeerLacks:
+		if p := s.peers[ev.Peer]; p != nil {
+			s.peerLacks(p, ev.Piece)
 		}
 	case PeerChokes:
 		if p := s.peers[ev.Peer]; p != nil {
@@ -114,11 +122,18 @@ func (s *Swarm) peerConnected(ev PeerConnected) {
 			return
 		}
 	}
+	if len(s.peers) > s.cfg.MaxPeers {
+		lost := s.worst(p)
+		s.drop(lost, "there are better peers")
+		if lost == p {
+			return
+		}
+	}
 	if !p.outgoing {
 		s.greet(p)
 		return
 	}
-	p.weInterested = !s.completed || len(news) > 0 // as the opening said
+	p.weInterested = !s.cfg.SeedOnly && !s.completed || len(news) > 0 // as the opening said
 	for _, i := range news {
 		s.do(Send{p.id, wire.Have{Index: uint32(i)}})
 	}
@@ -165,7 +180,7 @@ func (s *Swarm) lesser(old, newer *peer) *peer {
 func (s *Swarm) opening(addr netip.AddrPort) []wire.Message {
 	s.told[addr] = len(s.news)
 	msgs := []wire.Message{wire.Bitfield{Bits: s.pick.Bitfield()}}
-	if !s.complete() {
+	if !s.uploadOnly() {
 		msgs = append(msgs, wire.Interested{})
 	}
 	return msgs
@@ -251,7 +266,7 @@ func (s *Swarm) addrOf(id PeerID) (netip.AddrPort, bool) {
 // interested in everything that is missing, wanted now or not: a peer takes its
 // time to unchoke, and a read does not want to wait for that.
 func (s *Swarm) updateInterest(p *peer) {
-	useful := s.pick.Useful(p.id)
+	useful := !s.cfg.SeedOnly && s.pick.Useful(p.id)
 	if useful == p.weInterested {
 		return
 	}

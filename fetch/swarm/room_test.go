@@ -1,7 +1,9 @@
 package swarm
 
 import (
+	"fmt"
 	"net/netip"
+	"strings"
 	"testing"
 	"time"
 )
@@ -68,5 +70,93 @@ func TestHaveIsSentToAllButSeeds(t *testing.T) {
 	r.do(PieceVerified{Piece: 0}).says("send 1 have 0")
 	r = newRig(t, 4, 1, 2, 3).join(2)
 	r.take()
-	r.do(PieceVerified{Piece: 0}).want("completed")
+	r.do(PieceVerified{Piece: 0}).want("completed", "upload-only true")
+}
+
+// crowd returns a swarm with room for three peers that knows its address, and three
+// peers from a to c that are connected.
+func crowd(t *testing.T) *rig {
+	r := rigOf(t, Config{MaxPeers: 3}, 4)
+	r.self.vote(netip.MustParseAddr("10.0.0.200"))
+	for id := range PeerID(3) {
+		r.arrive(id+1, addr(id+1))
+	}
+	r.take()
+	return r
+}
+
+func (r *rig) arrive(id PeerID, a netip.AddrPort) *rig {
+	return r.do(PeerConnected{Peer: id, Addr: a, Fast: true, Remote: remoteID(id)})
+}
+
+// BEP 40: "all peers have equal footing on joining swarms".
+func TestPriorityDecidesAboutOneTooMany(t *testing.T) {
+	r := crowd(t)
+	lowest := func() (id PeerID) {
+		for _, p := range r.peers {
+			if id == 0 || r.self.priority(p.addr) < r.self.priority(r.peers[id].addr) {
+				id = p.id
+			}
+		}
+		return id
+	}
+	higher, lower := PeerID(0), PeerID(0)
+	for id := PeerID(4); higher == 0 || lower == 0; id++ {
+		if r.self.priority(addr(id)) > r.self.priority(addr(lowest())) {
+			higher = id
+		} else {
+			lower = id
+		}
+	}
+	r.arrive(lower, addr(lower)).says(fmt.Sprintf("disconnect %d: there are better", lower))
+	loser := lowest()
+	r.arrive(higher, addr(higher)).says(fmt.Sprintf("disconnect %d: there are better", loser))
+	if len(r.peers) != 3 {
+		t.Errorf("%d peers", len(r.peers))
+	}
+}
+
+func TestOneTooManyReplacesTheUseless(t *testing.T) {
+	r := crowd(t)
+	r.do(PeerInterested{1, true}, PeerInterested{3, true}).wait(dropAfter).take()
+	r.arrive(9, addr(9)).says("disconnect 2: there are better")
+}
+
+// Whoever opens many connections from one address loses one of them first, and not
+// to whom we owe what we have.
+func TestHostWithManyConnectionsGivesWay(t *testing.T) {
+	r := crowd(t)
+	r.do(PeerGone{Peer: 3}).arrive(4, netip.AddrPortFrom(addr(1).Addr(), 40000)).take()
+	r.arrive(9, addr(9))
+	if r.peers[9] == nil || r.peers[1] != nil && r.peers[4] != nil {
+		t.Errorf("left are %v", r.order)
+	}
+	r = crowd(t)
+	for range 3 {
+		for id := range PeerID(3) {
+			r.do(BlockReceived{id + 1, req(0, 0)})
+		}
+		r.wait(rechokeEvery)
+	}
+	r.arrive(9, addr(9)).says("disconnect 9: there are better")
+}
+
+// Addresses are dialled by priority, after those that failed less often.
+func TestDialsGoByPriority(t *testing.T) {
+	r := rigOf(t, Config{MaxDials: 1}, 1)
+	r.self.vote(netip.MustParseAddr("10.0.0.200"))
+	list := []netip.AddrPort{addr(1), addr(2), addr(3), addr(4)}
+	r.do(PeersFound{Addrs: list[:1]}, DialFailed{Addr: addr(1)}, PeersFound{Addrs: list})
+	last := uint32(1<<32 - 1)
+	for range 3 {
+		lines := r.take()
+		a := netip.MustParseAddrPort(strings.TrimPrefix(lines[len(lines)-1], "dial "))
+		if p := r.self.priority(a); p > last || a == addr(1) {
+			t.Fatalf("dialled %v of priority %08x after one of %08x", a, p, last)
+		} else {
+			last = p
+		}
+		r.do(DialFailed{Addr: a})
+	}
+	r.wait(2 * firstRetry).says("dial")
 }

@@ -8,7 +8,7 @@ import (
 
 // server returns a swarm that has everything, with peers that want to be served.
 func server(t *testing.T, slots int, ids ...PeerID) *rig {
-	cfg := Config{UploadSlots: slots}
+	cfg := Config{UploadSlots: slots, MaxPeers: 2000}
 	cfg.Picker.PieceSize = func(int) int { return 64 * blockSize }
 	r := rigOf(t, cfg, 2, 0, 1)
 	for _, id := range ids {

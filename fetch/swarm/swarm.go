@@ -27,8 +27,14 @@ type Config struct {
 	Have bitfield.Set
 	// PeerID is our own, to recognise ourselves.
 	PeerID [20]byte
-	// MaxPeers bounds the connections that are dialled for; zero means 80.
+	// Port is where we listen, zero when nowhere.
+	Port uint16
+	// MaxPeers bounds the connections; zero means 200. Further peers that connect to
+	// us are let in only in the place of a worse one.
 	MaxPeers int
+	// DialPeers is with how many connections no more are dialled for, at most
+	// MaxPeers; zero means 80. The others are for those that dial us.
+	DialPeers int
 	// MaxDials bounds the dials under way; zero means 16.
 	MaxDials int
 	// UploadSlots is how many peers are served at a time; zero means as many as the
@@ -37,6 +43,13 @@ type Config struct {
 	// UploadLimit is what the uploads are limited to, in bytes per second; zero means
 	// that they are not.
 	UploadLimit int64
+	// SeedOnly means that nothing is ever downloaded.
+	SeedOnly bool
+	// SeedRatio ends the serving of peers when nothing is wanted and so many times the
+	// bytes that are here were uploaded, SeedTime when it has lasted so long. Zero means
+	// no end.
+	SeedRatio float64
+	SeedTime  time.Duration
 }
 
 const (
@@ -67,6 +80,8 @@ type Swarm struct {
 	trials    map[int]*trial // pieces whose bytes were bad before
 	gone      map[PeerID]netip.AddrPort
 	choker    choker
+	seeding   seeding
+	self      self
 	lastFind  time.Time
 	lastTick  time.Time
 	madeRoom  time.Time
@@ -91,8 +106,12 @@ type Stats struct {
 // New returns the swarm of a torrent at now, without peers.
 func New(now time.Time, cfg Config) *Swarm {
 	if cfg.MaxPeers == 0 {
-		cfg.MaxPeers = 80
+		cfg.MaxPeers = 200
 	}
+	if cfg.DialPeers == 0 {
+		cfg.DialPeers = 80
+	}
+	cfg.DialPeers = min(cfg.DialPeers, cfg.MaxPeers)
 	if cfg.MaxDials == 0 {
 		cfg.MaxDials = 16
 	}
@@ -111,10 +130,16 @@ func New(now time.Time, cfg Config) *Swarm {
 		lastTick: now,
 	}
 	s.choker.at = now
+	s.self.port = cfg.Port
 	for i := range cfg.Have.Ones() {
 		s.pick.Complete(i)
+		s.seeding.bytes += int64(cfg.Picker.PieceSize(i))
 	}
 	s.completed = s.complete()
+	s.seeding.said = s.UploadOnly()
+	if s.uploadOnly() {
+		s.seeding.since = now
+	}
 	return s
 }
 
@@ -219,6 +244,7 @@ func (s *Swarm) tick() {
 		}
 	}
 	s.watchTrials()
+	s.watchSeeding()
 	s.rechoke()
 	s.makeRoom()
 	s.dial()
@@ -231,9 +257,9 @@ func (s *Swarm) watch(p *peer) {
 	owes, since := s.pick.Owes(p.id)
 	silent := s.now.Sub(since)
 	switch {
-	case s.completed && s.complete() && s.pick.IsSeed(p.id):
+	case s.useless(p):
 		s.addrs.useless(p.addr)
-		s.drop(p, "both complete")
+		s.drop(p, "neither wants anything")
 	case s.lost(p, owes, since):
 		s.drop(p, "silent since a suspend")
 	case p.snubbed && owes > 0 && silent >= dropAfter, s.deaf(p):
@@ -262,8 +288,11 @@ func (s *Swarm) heard(id PeerID) {
 }
 
 func (s *Swarm) dial() {
+	if s.uploadOnly() && !s.serves() {
+		return
+	}
 	for s.dials < s.cfg.MaxDials && s.room() {
-		addr, ok := s.addrs.next(s.now, len(s.peers) == 0)
+		addr, ok := s.addrs.next(s.now, len(s.peers) == 0, s.self.priority)
 		if !ok {
 			return
 		}
@@ -273,7 +302,7 @@ func (s *Swarm) dial() {
 }
 
 func (s *Swarm) findPeers() {
-	if s.complete() || len(s.peers) >= fewPeers || s.now.Sub(s.lastFind) < findEvery {
+	if s.uploadOnly() || len(s.peers) >= fewPeers || s.now.Sub(s.lastFind) < findEvery {
 		return
 	}
 	s.lastFind = s.now
@@ -357,6 +386,9 @@ func (s *Swarm) blockWasted(ev BlockWasted) {
 func (s *Swarm) pieceVerified(ev PieceVerified) {
 	i := ev.Piece
 	s.acquit(i, ev.Sums)
+	if !s.pick.Has(i) {
+		s.seeding.bytes += int64(s.cfg.Picker.PieceSize(i))
+	}
 	s.withdraw(s.pick.Complete(i))
 	s.news = append(s.news, i)
 	s.dirty = true
@@ -369,10 +401,17 @@ func (s *Swarm) pieceVerified(ev PieceVerified) {
 		s.completed = true
 		s.do(Completed{})
 	}
+	s.watchSeeding()
 }
 
 func (s *Swarm) pieceLost(i int) {
+	if s.pick.Has(i) {
+		s.seeding.bytes -= int64(s.cfg.Picker.PieceSize(i))
+		s.tellLost(i)
+	}
 	s.pick.Lost(i)
+	s.watchSeeding()
+	s.fillSlots()
 	s.dirty = true
 	s.addrs.revive(s.now)
 	for _, id := range s.order {

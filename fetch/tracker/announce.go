@@ -18,6 +18,8 @@ const (
 	Started
 	// Stopped is the last one.
 	Stopped
+	// Paused stands for None and Started while the client is a partial seed (BEP 21).
+	Paused
 )
 
 // String returns the event as HTTP trackers spell it; None is empty (BEP 3).
@@ -31,8 +33,18 @@ func (e Event) String() string {
 		return "started"
 	case Stopped:
 		return "stopped"
+	case Paused:
+		return "paused"
 	}
 	return fmt.Sprintf("event(%d)", uint32(e))
+}
+
+// udp returns the event as BEP 15 knows it, which is older than Paused.
+func (e Event) udp() Event {
+	if e == Paused {
+		return None
+	}
+	return e
 }
 
 const (
@@ -57,6 +69,9 @@ type Request struct {
 	// Uploaded, Downloaded and Left count bytes. Negative Left means unknown.
 	Uploaded, Downloaded, Left int64
 	Event                      Event
+	// Paused means that the client is a partial seed: incomplete, and downloading
+	// nothing more (BEP 21).
+	Paused bool
 	// NumWant is how many peers are wanted. Zero means DefaultNumWant,
 	// negative means none.
 	NumWant int

@@ -317,6 +317,9 @@ func (a *Announcer) attempt(ctx context.Context, g *group, e *endpoint) (ok bool
 func (a *Announcer) request(e *endpoint, event Event) Request {
 	r := a.cfg.Snapshot()
 	r.Event = event
+	if r.Paused && (event == None || event == Started) {
+		r.Event = Paused
+	}
 	if r.Key == 0 {
 		r.Key = a.key
 	}

@@ -24,6 +24,7 @@ type world struct {
 	slow      map[string]time.Duration // trackers that take their time
 	interval  map[string]time.Duration
 	left      int64
+	paused    bool
 	peers     int // received
 	trackerID map[string]string
 }
@@ -77,7 +78,7 @@ func (w *world) announcer(private bool, tiers ...[]string) *Announcer {
 		Snapshot: func() Request {
 			w.mu.Lock()
 			defer w.mu.Unlock()
-			return Request{Port: 6881, Left: w.left}
+			return Request{Port: 6881, Left: w.left, Paused: w.paused}
 		},
 		OnPeers: func(p []netip.AddrPort, source string) {
 			w.mu.Lock()
@@ -141,6 +142,26 @@ func TestAnnounceLife(t *testing.T) {
 }
 
 // BEP 3: "No completed is sent if the file was complete when started."
+// BEP 21: "it MUST send an event=paused parameter in every announce while it is a
+// partial seed".
+func TestPartialSeedIsPaused(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.paused = true
+		a := w.announcer(false, []string{"http://a"})
+		a.Start()
+		w.expect(0, "0s a paused")
+		w.expect(30*time.Minute, "30m0s a paused")
+		w.set(func() { w.paused = false })
+		w.expect(30*time.Minute, "1h0m0s a -")
+		stop(a)
+		w.expect(0, "1h0m0s a stopped")
+	})
+	if got := Paused.udp(); got != None {
+		t.Errorf("over UDP it is %v", got)
+	}
+}
+
 func TestCompleteFromTheStartIsNotReported(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)

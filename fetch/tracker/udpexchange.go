@@ -80,7 +80,7 @@ func (x *udpExchange) announcePacket() []byte {
 	b = be.AppendUint64(b, uint64(r.Downloaded))
 	b = be.AppendUint64(b, uint64(r.left()))
 	b = be.AppendUint64(b, uint64(r.Uploaded))
-	b = be.AppendUint32(b, uint32(r.Event))
+	b = be.AppendUint32(b, uint32(r.Event.udp()))
 	b = be.AppendUint32(b, 0) // IP address: the sender's
 	b = be.AppendUint32(b, r.Key)
 	b = be.AppendUint32(b, uint32(r.numWant()))

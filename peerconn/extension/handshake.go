@@ -46,8 +46,9 @@ type Handshake struct {
 	// MetadataSize is the size in bytes of the info dictionary (BEP 9). Parsed,
 	// it is at most MaxMetadataSize; it need not be true.
 	MetadataSize int64
-	// UploadOnly tells that the sender wants no pieces (BEP 21).
-	UploadOnly bool
+	// UploadOnly tells whether the sender wants no pieces (BEP 21). It may change, so
+	// nil, not said, is something else than false.
+	UploadOnly *bool
 	// IPv4 and IPv6 are other addresses of the sender.
 	IPv4, IPv6 netip.Addr
 }
@@ -84,7 +85,10 @@ func (h *Handshake) set(key string, v bencode.Value) {
 	case "metadata_size":
 		h.MetadataSize = positive(v, MaxMetadataSize)
 	case "upload_only":
-		h.UploadOnly = positive(v, math.MaxInt64) != 0
+		if n, ok := v.Int(); ok {
+			only := n != 0
+			h.UploadOnly = &only
+		}
 	case "yourip":
 		h.YourIP = address(v)
 	case "ipv4":
@@ -146,8 +150,11 @@ func (h Handshake) Append(b []byte) []byte {
 	put(d, "reqq", h.ReqQ)
 	put(d, "p", h.Port)
 	put(d, "metadata_size", h.MetadataSize)
-	if h.UploadOnly {
-		d["upload_only"] = 1
+	if h.UploadOnly != nil {
+		d["upload_only"] = 0
+		if *h.UploadOnly {
+			d["upload_only"] = 1
+		}
 	}
 	put(d, "yourip", string(h.YourIP.Unmap().AsSlice()))
 	put(d, "ipv4", string(h.IPv4.AsSlice()))

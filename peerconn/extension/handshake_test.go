@@ -17,13 +17,13 @@ var full = Handshake{
 	Port:         6881,
 	YourIP:       netip.MustParseAddr("192.0.2.7"),
 	MetadataSize: 31235,
-	UploadOnly:   true,
+	UploadOnly:   new(true),
 	IPv4:         netip.MustParseAddr("198.51.100.1"),
 	IPv6:         netip.MustParseAddr("2001:db8::1"),
 }
 
 func TestAppendThenParse(t *testing.T) {
-	for _, h := range []Handshake{full, {M: map[string]uint8{}}} {
+	for _, h := range []Handshake{full, {M: map[string]uint8{}}, {M: map[string]uint8{}, UploadOnly: new(false)}} {
 		got, err := ParseHandshake(h.Append(nil))
 		if err != nil || !reflect.DeepEqual(got, h) {
 			t.Errorf("got %+v, %v\nwant %+v", got, err, h)
@@ -64,7 +64,7 @@ func TestValuesOutOfRangeAreNotSent(t *testing.T) {
 		"d4:reqqi-5ee", "d4:reqqlee",
 		"d6:yourip3:abce", "d6:youripi5ee",
 		"d4:ipv416:0123456789abcdefe", "d4:ipv64:0123e",
-		"d11:upload_onlyi0ee",
+		"d11:upload_only1:xe",
 		"d1:vi1ee", "d7:unknownd1:ali1eeee", "de",
 	} {
 		h, err := ParseHandshake([]byte(payload))

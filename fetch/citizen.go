@@ -1,0 +1,69 @@
+package fetch
+
+import (
+	"encoding/binary"
+
+	"github.com/qqbtfs/qqbtfs/fetch/swarm"
+	"github.com/qqbtfs/qqbtfs/peerconn/extension"
+	"github.com/qqbtfs/qqbtfs/peerconn/proto"
+	"github.com/qqbtfs/qqbtfs/peerconn/wire"
+)
+
+// dontHaveName names the extension by which peers take back a have (BEP 54).
+const dontHaveName = "lt_donthave"
+
+// ourExtensions are the extensions that we support, with the ids that we want their
+// messages to have (BEP 10). It is never changed.
+var ourExtensions = map[string]uint8{dontHaveName: 7}
+
+// extension takes in a message of one of our extensions.
+func (p *peer) extension(m proto.ExtMessage) {
+	if m.Name != dontHaveName || len(m.Payload) != 4 {
+		return
+	}
+	if i := binary.BigEndian.Uint32(m.Payload); int64(i) < int64(p.t.lay.NumPieces()) {
+		p.post(swarm.PeerLacks{Peer: p.id, Piece: int(i)})
+	}
+}
+
+// dontHave tells a peer that a piece is not here any more (BEP 54: the payload of the
+// message is the piece's index in four bytes).
+func (t *Torrent) dontHave(c swarm.DontHave) {
+	if p := t.conns[c.Peer]; p != nil {
+		p.conn.SendExtension(dontHaveName, binary.BigEndian.AppendUint32(nil, uint32(c.Piece)))
+	}
+}
+
+// sayUploadOnly has the first extension handshake tell it (BEP 21).
+func (p *peer) sayUploadOnly(cfg *proto.Config) {
+	if on := p.t.uploadOnly.Load(); on {
+		p.told = true
+		cfg.Extension.UploadOnly = &on
+	}
+}
+
+// setUploadOnly has all peers told whether we want nothing any more.
+func (t *Torrent) setUploadOnly(on bool) {
+	t.uploadOnly.Store(on)
+	for _, p := range t.conns {
+		p.tellUploadOnly()
+	}
+}
+
+// tellUploadOnly repeats the extension handshake with what has changed since the
+// first (BEP 10: "It is valid to send the handshake message more than once during the
+// lifetime of a connection").
+func (p *peer) tellUploadOnly() {
+	on := p.t.uploadOnly.Load()
+	if on == p.told || !p.conn.State().Extended {
+		return
+	}
+	p.told = on
+	p.conn.Send(wire.Extended{ID: extension.HandshakeID, Payload: extension.Handshake{UploadOnly: &on}.Append(nil)})
+}
+
+// seedingEnded tells that the seeding has reached its goal.
+func (t *Torrent) seedingEnded(why string) {
+	t.log.Info("seeding ended", "why", why)
+	close(t.seeded)
+}
