@@ -41,7 +41,7 @@ type Client struct {
 
 	received int64 // bytes of blocks that came in, of every kind
 	kept     int64 // bytes of the pieces that were verified
-	seen     func(line string)
+	seen     func(line string) // nil: nobody looks
 }
 
 // owed names scratch memory.
@@ -72,7 +72,6 @@ func newClient(h *host, cfg ClientConfig) *Client {
 		buffers: map[int][]byte{},
 		scratch: map[owed][]byte{},
 		places:  map[wire.Request]swarm.PeerID{},
-		seen:    func(string) {},
 	}
 	sc := cfg.Swarm
 	sc.Picker.NumPieces, sc.Picker.PieceSize, sc.Picker.Seed = w.torrent.NumPieces(), w.torrent.PieceSize, w.rnd.Uint64()
@@ -124,7 +123,7 @@ func (c *Client) turn() {
 		c.swarm.Step(now, swarm.Tick{})
 	}
 	for _, cmd := range c.swarm.Ready() {
-		c.seen(cmd.String())
+		c.show(cmd)
 		c.perform(cmd)
 	}
 	for _, ev := range events {
@@ -144,8 +143,14 @@ func (c *Client) turn() {
 }
 
 func (c *Client) step(now time.Time, ev swarm.Event) {
-	c.seen(ev.String())
+	c.show(ev)
 	c.swarm.Step(now, ev)
+}
+
+func (c *Client) show(what fmt.Stringer) {
+	if c.seen != nil {
+		c.seen(what.String())
+	}
 }
 
 // before lets go of scratch memory that will not be filled. It must come before

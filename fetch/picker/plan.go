@@ -27,7 +27,7 @@ func (p *Picker) Plan(now time.Time) []Assignment {
 	fill := p.fillQueue(now)
 	for _, id := range p.ids {
 		s := p.sources[id]
-		if s.room(now, deepQueue) <= 0 || !s.open && len(s.allowed) == 0 {
+		if !s.open && len(s.allowed) == 0 || s.room(now, deepQueue) <= 0 {
 			continue
 		}
 		if s.dry != p.epoch+1 {
