@@ -39,8 +39,8 @@ type Client struct {
 	turning bool          // a turn is due
 	tick    time.Duration // when the next one is
 
-	received int64 // bytes of blocks that came in, of every kind
-	kept     int64 // bytes of the pieces that were verified
+	received int64             // bytes of blocks that came in, of every kind
+	kept     int64             // bytes of the pieces that were verified
 	seen     func(line string) // nil: nobody looks
 }
 
