@@ -127,7 +127,7 @@ func (s *Session) Add(cfg TorrentConfig) (*Torrent, error) {
 		have.Add(i)
 	}
 	t.swarm = swarm.New(time.Now(), swarm.Config{
-		Picker:   picker.Config{NumPieces: t.lay.NumPieces(), PieceSize: t.lay.PieceSize, Seed: rand.Uint64()},
+		Picker:   picker.Config{NumPieces: t.lay.NumPieces(), PieceSize: t.lay.PieceSize, Seed: rand.Uint64(), Limit: s.cfg.DownloadLimit},
 		Have:     have,
 		PeerID:   s.peerID,
 		Port:     s.Port(),

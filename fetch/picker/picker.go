@@ -72,6 +72,10 @@ type Config struct {
 	// 32 MiB, or four pieces up to 96 MiB where that is more. Background may use
 	// half of it; one piece is always allowed.
 	MaxOpen int64
+	// Limit is what downloads are limited to, in bytes per second; zero means that they
+	// are not. What no read waits for is asked for only as far ahead as that: it all
+	// stands in the limit's one queue, and a read that comes must go behind it.
+	Limit int64
 }
 
 // Picker is one torrent's picker. It is not safe for concurrent use.
@@ -95,6 +99,7 @@ type Picker struct {
 	urgent map[int]int // piece -> its place in demand.Urgent
 
 	lastUrgent time.Time // when a read last waited
+	budget     int64     // bytes that no read waits for and that may be asked for now
 
 	epoch    uint64 // counts the moments at which something became free to ask
 	received int64  // blocks

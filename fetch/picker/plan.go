@@ -1,6 +1,9 @@
 package picker
 
-import "time"
+import (
+	"math"
+	"time"
+)
 
 const (
 	// A peer answers in order, so what is queued there beyond the link's own delay
@@ -24,6 +27,7 @@ const (
 func (p *Picker) Plan(now time.Time) []Assignment {
 	var out []Assignment
 	out = p.planUrgent(now, out)
+	p.budget = p.allowance()
 	fill := p.fillQueue(now)
 	for _, id := range p.ids {
 		s := p.sources[id]
@@ -57,10 +61,25 @@ func (p *Picker) fillQueue(now time.Time) time.Duration {
 	}
 }
 
-// full reports whether pieces are kept from being begun by the bound on bytes,
+// limitQueue is how long a limit's queue may be.
+const limitQueue = 500 * time.Millisecond
+
+// allowance returns how many more bytes may be asked for that no read waits for.
+func (p *Picker) allowance() int64 {
+	if p.cfg.Limit == 0 {
+		return math.MaxInt64
+	}
+	allowed := max(int64(float64(p.cfg.Limit)*limitQueue.Seconds()), initialDepth*BlockSize)
+	for _, id := range p.ids {
+		allowed -= p.sources[id].pipe.bytes
+	}
+	return allowed
+}
+
+// full reports whether pieces are kept from being begun by a bound on bytes,
 // which can change without anything becoming free to ask.
 func (p *Picker) full() bool {
-	return len(p.open) > 0 && 2*(p.openBytes+int64(p.longest)) > p.cfg.MaxOpen
+	return p.budget <= 0 || len(p.open) > 0 && 2*(p.openBytes+int64(p.longest)) > p.cfg.MaxOpen
 }
 
 func (p *Picker) planUrgent(now time.Time, out []Assignment) []Assignment {
@@ -138,7 +157,7 @@ func (pc *piece) barred(id SourceID) bool { return pc.only != nil && *pc.only !=
 func (p *Picker) planRanges(now time.Time, s *source, ranges []Range, queue time.Duration, c Class, out []Assignment) []Assignment {
 	for _, r := range ranges {
 		for i := p.settled.NextClear(r.First); i >= 0 && i <= r.Last; i = p.settled.NextClear(i + 1) {
-			if s.room(now, queue) <= 0 {
+			if p.budget <= 0 || s.room(now, queue) <= 0 {
 				return out
 			}
 			if !s.canServe(i) {
@@ -159,13 +178,14 @@ func (p *Picker) take(now time.Time, s *source, pc *piece, queue time.Duration, 
 		return out
 	}
 	skipped := false
-	for k := pc.next; pc.free > 0 && k < len(pc.blocks) && s.room(now, queue) > 0; k++ {
+	for k := pc.next; pc.free > 0 && k < len(pc.blocks) && p.budget > 0 && s.room(now, queue) > 0; k++ {
 		switch b := &pc.blocks[k]; {
 		case b.here || b.n > 0:
 		case s.asked(Block{pc.index, k}):
 			skipped = true
 		default:
 			out = append(out, p.ask(now, s, pc, k, c))
+			p.budget -= BlockSize
 		}
 		if !skipped {
 			pc.next = k + 1
