@@ -4,7 +4,6 @@ import (
 	"os"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -179,15 +178,4 @@ func compareFetches(t *testing.T, a, b string, try int) float64 {
 func openFDs(t *testing.T, pid int) int {
 	t.Helper()
 	return len(names(t, "/proc/"+itoa(pid)+"/fd"))
-}
-
-// rssAnon is how much memory a process has that is not of files, in bytes.
-func rssAnon(t *testing.T, pid int) int64 {
-	t.Helper()
-	kib := afterWord(t, string(readFile(t, "/proc/"+itoa(pid)+"/status")), "RssAnon:")
-	n, err := strconv.ParseInt(strings.TrimSuffix(kib, " kB"), 10, 64)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return n << 10
 }

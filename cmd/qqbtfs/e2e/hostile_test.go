@@ -58,8 +58,12 @@ func TestHostilePeers(t *testing.T) {
 	}
 	m := s.mount(append(args, "--peer", pub.seed.addr, pub.torrent)...)
 	pid := m.status().PID
+	peak := watchMemory(t, pid)
 	same(t, pub.file, m.dir+"/film.bin")
 	m.complete()
+	if most := peak(); most == 0 || most > hostileMemory {
+		t.Errorf("the mount takes up to %d MiB", most>>20)
+	}
 	for name, p := range peers {
 		if p.Accepted() == 0 {
 			t.Errorf("nobody connected to the %s", name)

@@ -7,7 +7,9 @@ import (
 	"os"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
+	"time"
 )
 
 // "All peers vanish mid-read and return: the read completes with no wrong byte."
@@ -45,6 +47,50 @@ func TestPeersVanishMidRead(t *testing.T) {
 	same(t, pub.file, s.path("copy"))
 	if st := m.torrent(); st.HashFailures != 0 {
 		t.Errorf("%d hash failures", st.HashFailures)
+	}
+}
+
+// A mount that is stopped for longer than a read may wait, while its only peer goes and
+// comes back, goes on as if nothing had been: the patience of a read is for peers.
+func TestStoppedMount(t *testing.T) {
+	t.Parallel()
+	const patience, stopped = "12s", 14 * time.Second
+	s := newSandbox(t)
+	pub := s.lonely("film.bin", 4<<20)
+	host, port := freeAddr(t)
+	addr := host + ":" + itoa(port)
+	seed := func(args ...string) *process {
+		p := start(t, s.program(append([]string{"seed", pub.torrent, "--data", pub.file, "--listen", addr}, args...)...))
+		p.awaitOutput(t, "\npeer ")
+		return p
+	}
+	first := seed("--upload-limit", "500KB/s")
+	m := s.mount("--fill", "none", "--read-timeout", patience, "--peer", addr, pub.torrent)
+	pid := m.status().PID
+	signal := func(sig syscall.Signal) {
+		if err := syscall.Kill(pid, sig); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cp := start(t, s.command("cp", m.dir+"/film.bin", s.path("copy")))
+	await(t, "the start of the copy", func() bool {
+		fi, err := os.Stat(s.path("copy"))
+		return err == nil && fi.Size() >= 512<<10
+	})
+	signal(syscall.SIGSTOP)
+	t.Cleanup(func() { _ = syscall.Kill(pid, syscall.SIGCONT) })
+	over := time.After(stopped)
+	_ = first.cmd.Process.Kill()
+	_ = first.wait(t)
+	seed()
+	<-over
+	signal(syscall.SIGCONT)
+	if err := cp.wait(t); err != nil {
+		t.Errorf("the copy ended with %v", err)
+	}
+	same(t, pub.file, s.path("copy"))
+	if st := m.torrent(); st.HashFailures != 0 || st.Banned != 0 {
+		t.Errorf("%d hash failures, %d bans", st.HashFailures, st.Banned)
 	}
 }
 
