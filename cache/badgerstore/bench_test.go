@@ -65,7 +65,7 @@ func BenchmarkPut(b *testing.B) {
 				fill(b, s, tor, size)
 				b.StopTimer()
 				b.ReportMetric(rssAnon(b), "RssAnon-MB")
-				s.Close()
+				stop(s)
 				os.RemoveAll(dir)
 			}
 		})
@@ -96,8 +96,7 @@ func BenchmarkOpen(b *testing.B) {
 			dir := b.TempDir()
 			s, tor := benchStore(b, dir, c.size, c.pieces*c.size)
 			fill(b, s, tor, c.size)
-			s.Close()
-			<-s.closed
+			stop(s)
 			b.ResetTimer()
 			for range b.N {
 				s, err := Open(dir, s.geo, Options{})
@@ -108,8 +107,7 @@ func BenchmarkOpen(b *testing.B) {
 				if n, _ := s.have.size(); n != c.pieces {
 					b.Fatalf("%d pieces, want %d", n, c.pieces)
 				}
-				s.Close()
-				<-s.closed
+				stop(s)
 				b.StartTimer()
 			}
 		})

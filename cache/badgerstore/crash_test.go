@@ -12,6 +12,9 @@ import (
 	"os/exec"
 	"path/filepath"
 	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/qqbtfs/qqbtfs/cache"
 	"github.com/qqbtfs/qqbtfs/cache/cachetest"
@@ -56,6 +59,7 @@ func writeForEver(dir string) error {
 
 // A killed writer loses nothing that was put, and leaves nothing wrong.
 func TestKill(t *testing.T) {
+	t.Parallel()
 	tor, dir := crashTorrent(), t.TempDir()
 	for round := range 3 {
 		cmd := exec.Command(os.Args[0])
@@ -69,7 +73,7 @@ func TestKill(t *testing.T) {
 			t.Fatal(err)
 		}
 		lines := bufio.NewScanner(out)
-		for range 1 + rand.IntN(40) {
+		for range 1 + rand.IntN(12) {
 			if !lines.Scan() {
 				t.Fatal("the writer has ended by itself")
 			}
@@ -82,7 +86,7 @@ func TestKill(t *testing.T) {
 		if right := checkHad(t, s, tor); right != count || right == 0 {
 			t.Errorf("round %d: %d pieces right of %d", round, right, count)
 		}
-		s.Close()
+		stop(s)
 	}
 }
 
@@ -121,13 +125,22 @@ func copyStore(t *testing.T, to, from string) {
 		if e.Name() == ballastName {
 			return nil
 		}
-		b, err := os.ReadFile(name)
+		f, err := os.Open(name)
 		if err != nil {
 			return err
 		}
-		n := len(bytes.TrimRight(b, "\x00"))
+		defer f.Close()
+		end, err := f.Seek(0, unix.SEEK_HOLE)
+		if err != nil {
+			return err
+		}
+		b := make([]byte, end)
+		if _, err := f.ReadAt(b, 0); err != nil {
+			return err
+		}
 		copied := filepath.Join(to, rel)
-		return errors.Join(os.WriteFile(copied, b[:n], 0o600), os.Truncate(copied, int64(len(b))))
+		b = bytes.TrimRight(b, "\x00") // allocated, not written
+		return errors.Join(os.WriteFile(copied, b, 0o600), os.Truncate(copied, sizeOf(t, name)))
 	}))
 }
 
@@ -135,14 +148,14 @@ func afterDamage(t *testing.T, dir string, tor *cachetest.Torrent) {
 	before, scratch := files(t, dir), t.TempDir()
 	if s, err := OpenReadOnly(dir, tor.Geometry(), Options{Scratch: scratch}); err == nil {
 		checkHad(t, s, tor)
-		s.Close()
+		stopDamaged(s)
 	} else {
 		empty(t, scratch)
 	}
 	if !maps.Equal(before, files(t, dir)) {
 		t.Error("reading only has changed files")
 	}
-	s := open(t, dir, tor.Geometry(), Options{})
+	s := openDamaged(t, dir, tor)
 	count, _ := s.have.size()
 	right := checkHad(t, s, tor)
 	if got := s.Stats().Damaged; got != int64(count-right) {
@@ -152,7 +165,25 @@ func afterDamage(t *testing.T, dir string, tor *cachetest.Torrent) {
 	if got := checkHad(t, s, tor); got != 40 {
 		t.Errorf("%d pieces right after all were put again", got)
 	}
+}
+
+func openDamaged(t *testing.T, dir string, tor *cachetest.Torrent) *Store {
+	t.Helper()
+	s, err := Open(dir, tor.Geometry(), Options{})
+	must(t, err)
+	t.Cleanup(func() { stopDamaged(s) })
+	return s
+}
+
+// stopDamaged is stop for a store in which a read may have ended in a panic inside
+// Badger: that leaves a lock behind, for which its Close waits for ever. By then it has
+// written all that it will.
+func stopDamaged(s *Store) {
 	s.Close()
+	select {
+	case <-s.closed:
+	case <-time.After(3 * time.Second):
+	}
 }
 
 var damages = map[string]map[string]func(t *testing.T, name string){
@@ -174,8 +205,8 @@ func TestUnreadablePage(t *testing.T) {
 	tor, dir := cachetest.NewTorrent(3, 40<<10, 70), t.TempDir()
 	s := open(t, dir, tor.Geometry(), Options{})
 	mustPut(t, s, tor, 0, 1, 2)
-	s.Close()
-	s = open(t, dir, tor.Geometry(), Options{})
+	stop(s)
+	s = openDamaged(t, dir, tor)
 	must(t, os.Truncate(s.ahead.vlog.path(1), 0)) // makes the mapping fault as a bad sector does
 	for i := range 2 {
 		if err := s.ReadAt(make([]byte, 10), i, 0); !errors.Is(err, cache.ErrMiss) {

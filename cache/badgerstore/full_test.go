@@ -70,12 +70,13 @@ func putUntilFull(t *testing.T, s *Store, tor *cachetest.Torrent) int {
 
 // The store itself fills the disk: it stops at its reserve.
 func TestFilledByUs(t *testing.T) {
+	t.Parallel()
 	for _, minFree := range []int64{0, -1} {
 		t.Run(fmt.Sprint(minFree), func(t *testing.T) {
-			disk, tor := smallDisk(t, 96<<20), fullTorrent()
+			disk, tor := smallDisk(t, 64<<20), fullTorrent()
 			s := open(t, filepath.Join(disk, "c"), tor.Geometry(), Options{MinFree: minFree})
 			n := putUntilFull(t, s, tor)
-			if n < 16 {
+			if n < 8 {
 				t.Errorf("only %d MiB were taken", n)
 			}
 			free, _, err := statfs(disk)
@@ -88,12 +89,12 @@ func TestFilledByUs(t *testing.T) {
 			if got := checkHad(t, s, tor); got != n {
 				t.Errorf("%d pieces right, want %d", got, n)
 			}
-			s.Close()
+			stop(s)
 			s = open(t, filepath.Join(disk, "c"), tor.Geometry(), Options{MinFree: minFree})
 			if got := checkHad(t, s, tor); got != n {
 				t.Errorf("%d pieces right after reopening, want %d", got, n)
 			}
-			s.Close()
+			stop(s)
 		})
 	}
 }
@@ -102,6 +103,7 @@ func TestFilledByUs(t *testing.T) {
 // refuses to write, reads, closes, opens for reading, and writes again when there
 // is space.
 func TestFilledByOthers(t *testing.T) {
+	t.Parallel()
 	disk, tor := smallDisk(t, 160<<20), fullTorrent()
 	dir := filepath.Join(disk, "c")
 	s := open(t, dir, tor.Geometry(), Options{})
@@ -122,7 +124,7 @@ func TestFilledByOthers(t *testing.T) {
 		t.Errorf("State = %q when there is space again", st)
 	}
 	hog(t, disk)
-	s.Close()
+	stop(s)
 
 	hog(t, disk)
 	s = open(t, dir, tor.Geometry(), Options{})
@@ -144,11 +146,12 @@ func TestFilledByOthers(t *testing.T) {
 	if got := checkHad(t, s, tor); got != 21 {
 		t.Errorf("%d pieces right with space again, want 21", got)
 	}
-	s.Close()
+	stop(s)
 }
 
 // Nothing fits, not even the directory.
 func TestOpenOnFullDisk(t *testing.T) {
+	t.Parallel()
 	disk, tor := smallDisk(t, 64<<20), fullTorrent()
 	full := hog(t, disk)
 	s := open(t, filepath.Join(disk, "c"), tor.Geometry(), Options{MinFree: -1})
@@ -163,24 +166,24 @@ func TestOpenOnFullDisk(t *testing.T) {
 	if got := checkHad(t, s, tor); got != 1 {
 		t.Errorf("%d pieces right, want 1", got)
 	}
-	s.Close()
+	stop(s)
 }
 
 // After a crash Badger's logs are to be replayed. On a full disk they are read.
 func TestOpenOnFullDiskAfterCrash(t *testing.T) {
+	t.Parallel()
 	disk, tor := smallDisk(t, 120<<20), fullTorrent()
 	one, two := filepath.Join(disk, "one"), filepath.Join(disk, "two")
 	s := open(t, one, tor.Geometry(), Options{})
 	mustPut(t, s, tor, all(10)...)
 	copyStore(t, two, one)
-	s.Close()
+	stop(s)
 	full := hog(t, disk)
 	s = open(t, two, tor.Geometry(), Options{})
 	if got := checkHad(t, s, tor); got != 0 {
 		t.Errorf("%d pieces right on the full disk without a scratch directory, want 0", got)
 	}
-	s.Close()
-	<-s.closed
+	stop(s)
 	scratch := t.TempDir()
 	s = open(t, two, tor.Geometry(), Options{Scratch: scratch})
 	if got := checkHad(t, s, tor); got != 10 {
@@ -195,7 +198,7 @@ func TestOpenOnFullDiskAfterCrash(t *testing.T) {
 		t.Errorf("%d pieces right with space again, want 11", got)
 	}
 	empty(t, scratch)
-	s.Close()
+	stop(s)
 }
 
 func TestReadOnlyDirectory(t *testing.T) {

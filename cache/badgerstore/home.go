@@ -180,7 +180,7 @@ func (h *home) moveAside(log *slog.Logger) error {
 		}
 		log.Warn("badgerstore: directory is not a cache of this torrent, moved aside", "dir", h.dir, "to", to)
 		os.Remove(filepath.Join(to, lockName))
-		h.lock.Close()
+		unlock(h.lock)
 		return nil
 	}
 }
@@ -249,8 +249,15 @@ func diskBytes(dir string) int64 {
 	return sum
 }
 
+// unlock gives up a lock and closes its file. To close it is not enough: a process that
+// is being started by another goroutine has the descriptor, too, until its exec.
+func unlock(f *os.File) {
+	_ = unix.Flock(int(f.Fd()), unix.LOCK_UN)
+	f.Close()
+}
+
 func (h *home) close() {
 	if h != nil && h.lock != nil {
-		h.lock.Close()
+		unlock(h.lock)
 	}
 }

@@ -14,7 +14,7 @@ func TestStrangeDirectories(t *testing.T) {
 	fill := func(t *testing.T, dir string, tor *cachetest.Torrent) {
 		s := open(t, dir, tor.Geometry(), Options{})
 		mustPut(t, s, tor, 0, 1)
-		s.Close()
+		stop(s)
 	}
 	for name, c := range map[string]struct {
 		make  func(t *testing.T, dir string)

@@ -15,8 +15,9 @@ import (
 // A cache that evicts in write order goes through a torrent of many times its
 // quota, and its files never take more than that.
 func TestQuotaIsHard(t *testing.T) {
-	for _, quota := range []int64{16 << 20, 40 << 20} {
-		tor := cachetest.NewTorrent(int(3*quota>>18), 256<<10, 256<<10)
+	t.Parallel()
+	for quota, total := range map[int64]int64{16 << 20: 48 << 20, 24 << 20: 36 << 20} {
+		tor := cachetest.NewTorrent(int(total>>18), 256<<10, 256<<10)
 		dir := t.TempDir()
 		s := open(t, dir, tor.Geometry(), Options{Quota: quota, MinFree: -1})
 		keep := int(Capacity(quota) / (256 << 10))
@@ -37,22 +38,22 @@ func TestQuotaIsHard(t *testing.T) {
 		if got := checkHad(t, s, tor); got != keep {
 			t.Errorf("%d pieces right, want %d", got, keep)
 		}
-		s.Close()
-		<-s.closed
+		stop(s)
 		s = open(t, dir, tor.Geometry(), Options{Quota: quota, MinFree: -1})
 		want := all(tor.NumPieces())[tor.NumPieces()-keep:]
 		if got := s.WriteOrder(); !slices.Equal(got, want) {
 			t.Errorf("WriteOrder() after reopening = %v", got)
 		}
-		s.Close()
+		stop(s)
 	}
 }
 
 // Without anybody who deletes, the quota refuses; a store of an earlier run that is
 // larger shrinks to it.
 func TestQuotaRefuses(t *testing.T) {
-	const quota = 24 << 20
-	tor, dir := cachetest.NewTorrent(160, 256<<10, 256<<10), t.TempDir()
+	t.Parallel()
+	const quota = 16 << 20
+	tor, dir := cachetest.NewTorrent(100, 256<<10, 256<<10), t.TempDir()
 	s := open(t, dir, tor.Geometry(), Options{Quota: quota, MinFree: -1})
 	n := 0
 	for err := error(nil); err == nil; n++ {
@@ -63,15 +64,16 @@ func TestQuotaRefuses(t *testing.T) {
 	if got := checkHad(t, s, tor); got != n-1 || int64(got)<<18 < Capacity(quota) || diskBytes(dir) > quota {
 		t.Errorf("%d pieces right of %d, %d bytes on disk", got, n-1, diskBytes(dir))
 	}
-	s.Close()
-	<-s.closed
+	if st := s.Stats(); st.State == "ok" || st.DiskBytes > quota || st.DiskLimit != quota {
+		t.Errorf("Stats: %+v", st)
+	}
+	stop(s)
 
 	s = open(t, dir, tor.Geometry(), Options{MinFree: -1})
-	mustPut(t, s, tor, all(160)...)
-	s.Close()
-	<-s.closed
+	mustPut(t, s, tor, all(100)...)
+	stop(s)
 	s = open(t, dir, tor.Geometry(), Options{Quota: quota, MinFree: -1})
-	for _, i := range s.WriteOrder()[:120] {
+	for _, i := range s.WriteOrder()[:76] {
 		must(t, s.Delete(i))
 	}
 	mustPut(t, s, tor, 0)
@@ -79,15 +81,16 @@ func TestQuotaRefuses(t *testing.T) {
 	if n := diskBytes(dir); n > quota {
 		t.Errorf("%d bytes on disk after shrinking", n)
 	}
-	if got := checkHad(t, s, tor); got != 41 {
-		t.Errorf("%d pieces right, want 41", got)
+	if got := checkHad(t, s, tor); got != 25 {
+		t.Errorf("%d pieces right, want 25", got)
 	}
-	s.Close()
+	stop(s)
 }
 
 // When a damage took Badger's knowledge of what is garbage, the quota is not used up
 // by it for ever.
 func TestQuotaAfterDamage(t *testing.T) {
+	t.Parallel()
 	const quota = 24 << 20
 	tor, dir := cachetest.NewTorrent(40, 256<<10, 256<<10), t.TempDir()
 	s := open(t, dir, tor.Geometry(), Options{Quota: quota, MinFree: -1})
@@ -101,8 +104,7 @@ func TestQuotaAfterDamage(t *testing.T) {
 		t.Fatal(tables, err)
 	}
 	data := s.home.data
-	s.Close()
-	<-s.closed
+	stop(s)
 	overwrite(t, filepath.Join(data, filepath.Base(tables[0])), 0, 1, noise)
 	for range 3 {
 		s = open(t, dir, tor.Geometry(), Options{Quota: quota, MinFree: -1})
@@ -113,8 +115,7 @@ func TestQuotaAfterDamage(t *testing.T) {
 		if got := checkHad(t, s, tor); got != 40 || diskBytes(dir) > quota {
 			t.Errorf("%d pieces right, %d bytes on disk", got, diskBytes(dir))
 		}
-		s.Close()
-		<-s.closed
+		stop(s)
 		must(t, os.Remove(filepath.Join(data, discardName)))
 	}
 }

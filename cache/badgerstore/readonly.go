@@ -40,7 +40,7 @@ func (s *Store) startBorrowing() error {
 	if err != nil {
 		return err
 	}
-	defer lock.Close()
+	defer unlock(lock)
 	found, err := os.ReadFile(filepath.Join(s.dir, versionName))
 	if err != nil {
 		return err

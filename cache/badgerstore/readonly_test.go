@@ -53,7 +53,7 @@ func empty(t *testing.T, dir string) {
 func makeStores(t *testing.T, tor *cachetest.Torrent) map[string]string {
 	t.Helper()
 	whole := filepath.Join(t.TempDir(), "whole")
-	s := open(t, whole, tor.Geometry(), Options{})
+	s := open(t, whole, tor.Geometry(), Options{Quota: 16 << 20, MinFree: -1}) // with small files
 	mustPut(t, s, tor, all(20)...)
 	must(t, s.Delete(3))
 	must(t, s.alone(s.bury))
@@ -62,13 +62,13 @@ func makeStores(t *testing.T, tor *cachetest.Torrent) map[string]string {
 	// What a crash leaves: logs with sparse ends, and no clean stop.
 	crashed := filepath.Join(t.TempDir(), "crashed")
 	copyStore(t, crashed, whole)
-	s.Close()
-	<-s.closed
+	stop(s)
 	return map[string]string{"clean": whole, "crashed": crashed}
 }
 
 // Everything is read from a directory in which nothing is changed, not even a time.
 func TestReadOnly(t *testing.T) {
+	t.Parallel()
 	tor := cachetest.NewTorrent(40, 40<<10, 70)
 	for state, dir := range makeStores(t, tor) {
 		t.Run(state, func(t *testing.T) {
@@ -85,8 +85,7 @@ func TestReadOnly(t *testing.T) {
 				t.Error("a piece is had that was deleted, or never put")
 			}
 			must(t, s.Flush(context.Background()))
-			must(t, s.Close())
-			<-s.closed
+			stop(s)
 			empty(t, scratch)
 			if after := files(t, dir); !maps.Equal(before, after) {
 				t.Errorf("files were %v, now %v", before, after)
@@ -101,6 +100,7 @@ func TestReadOnly(t *testing.T) {
 // A store that somebody writes to is left alone, and a writer that comes later is
 // not held up: what it removes is a miss.
 func TestReadOnlyBesideWriter(t *testing.T) {
+	t.Parallel()
 	tor, dir, scratch := cachetest.NewTorrent(24, 1<<20, 1<<20), t.TempDir(), t.TempDir()
 	const quota = 40 << 20 // with small files
 	w := open(t, dir, tor.Geometry(), Options{Quota: quota, MinFree: -1})
@@ -109,8 +109,7 @@ func TestReadOnlyBesideWriter(t *testing.T) {
 		t.Fatalf("beside a writer: %v, %v, want ErrLocked", s, err)
 	}
 	empty(t, scratch)
-	w.Close()
-	<-w.closed
+	stop(w)
 	s := openReadOnly(t, dir, scratch, tor)
 	w = open(t, dir, tor.Geometry(), Options{Quota: quota, MinFree: -1})
 	for i := range 20 {
@@ -135,8 +134,7 @@ func TestReadOnlyStrange(t *testing.T) {
 	}
 	s := open(t, dir, tor.Geometry(), Options{})
 	mustPut(t, s, tor, all(4)...)
-	s.Close()
-	<-s.closed
+	stop(s)
 	if _, err := OpenReadOnly(dir, other.Geometry(), Options{Scratch: scratch}); err == nil {
 		t.Error("another torrent: no error")
 	}

@@ -28,12 +28,12 @@ func newScratch(parent string) (*scratch, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer turn.Close()
+	defer unlock(turn)
 	old, _ := filepath.Glob(filepath.Join(parent, scratchPrefix+"*"))
 	for _, dir := range old {
 		if lock, err := lockDir(dir, unix.LOCK_EX|unix.LOCK_NB); err == nil {
 			os.RemoveAll(dir)
-			lock.Close()
+			unlock(lock)
 		}
 	}
 	dir, err := os.MkdirTemp(parent, scratchPrefix)
@@ -69,7 +69,7 @@ func lockDir(name string, how int) (*os.File, error) {
 func (s *scratch) close() {
 	if s != nil {
 		os.RemoveAll(s.dir)
-		s.lock.Close()
+		unlock(s.lock)
 	}
 }
 
