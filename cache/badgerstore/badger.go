@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
+	"os"
+	"path/filepath"
 	"runtime/debug"
 	"strings"
 
@@ -14,7 +16,7 @@ import (
 // Badger's sizes in bytes. Small ones: what is open is memory, what is sparse is
 // a danger (see ahead), and the last value-log file is read whole at Open.
 const (
-	memTableSize   = 8 << 20
+	memTableSize   = 8 << 20  // less under a quota, see sizes
 	valueLogSize   = 64 << 20 // less under a quota, see sizes
 	valueThreshold = 4 << 10  // shorter values live in the LSM tree: the records
 	commitSize     = 8 << 20  // of slabs in one transaction, less under a quota
@@ -26,7 +28,7 @@ const (
 const latest = math.MaxUint64
 
 // openBadger opens the database in dir. A panic in Badger comes back as an error.
-func openBadger(dir string, readOnly bool, valueLog int64, log *slog.Logger) (db *badger.DB, err error) {
+func openBadger(dir string, readOnly bool, z sizes, log *slog.Logger) (db *badger.DB, err error) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {
 		if r := recover(); r != nil {
@@ -36,13 +38,13 @@ func openBadger(dir string, readOnly bool, valueLog int64, log *slog.Logger) (db
 	opt := badger.DefaultOptions(dir).
 		WithLogger(badgerLog{log}).
 		WithReadOnly(readOnly).
-		WithMemTableSize(memTableSize).
+		WithMemTableSize(memTableFor(dir, z)).
 		WithNumMemtables(2).
 		WithNumLevelZeroTables(3).
 		WithNumLevelZeroTablesStall(8).
 		WithNumCompactors(2).
 		WithNumGoroutines(1).
-		WithValueLogFileSize(valueLog).
+		WithValueLogFileSize(z.valueLog).
 		WithValueThreshold(valueThreshold).
 		WithCompression(options.None).
 		WithBlockCacheSize(0).
@@ -54,6 +56,19 @@ func openBadger(dir string, readOnly bool, valueLog int64, log *slog.Logger) (db
 		WithMetricsEnabled(false).
 		WithBypassLockGuard(true)
 	return badger.OpenManaged(opt)
+}
+
+// memTableFor returns the size for the memtables of the database in dir. What a crash
+// left of larger ones, of a time without a quota, must fit in: Badger ends the process
+// if it does not. The length of a log tells, unless it has been cut since.
+func memTableFor(dir string, z sizes) int64 {
+	logs, _ := filepath.Glob(filepath.Join(dir, "*.mem"))
+	for _, name := range logs {
+		if info, err := os.Stat(name); err != nil || info.Size() != 2*z.memTable {
+			return memTableSize
+		}
+	}
+	return z.memTable
 }
 
 // badgerLog hands Badger's log on at level debug: what matters of it comes back

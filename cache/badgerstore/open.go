@@ -76,7 +76,7 @@ func (s *Store) tryWriting() error {
 	if err := errors.Join(sweep(data, s.log), makeDiscard(data, s.quota > 0)); err != nil {
 		return err
 	}
-	db, err := openBadger(data, false, s.sizes.valueLog, s.log)
+	db, err := openBadger(data, false, s.sizes, s.log)
 	if err != nil {
 		return err
 	}
@@ -124,7 +124,7 @@ func (s *Store) borrow(data string) (err error) {
 }
 
 func (s *Store) openReading(data string) (err error) {
-	if s.db, err = openBadger(data, true, s.sizes.valueLog, s.log); err != nil {
+	if s.db, err = openBadger(data, true, s.sizes, s.log); err != nil {
 		return err
 	}
 	return s.load(s.db)

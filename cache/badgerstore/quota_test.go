@@ -87,6 +87,29 @@ func TestQuotaRefuses(t *testing.T) {
 	stop(s)
 }
 
+// A crash without a quota leaves more keys in Badger's log than fit into the memory of
+// one with a quota. They fit when it is opened with one.
+func TestQuotaAfterCrash(t *testing.T) {
+	t.Parallel()
+	tor := cachetest.NewTorrent(60_000, 1, 1)
+	one, two := t.TempDir(), filepath.Join(t.TempDir(), "c")
+	s := open(t, one, tor.Geometry(), Options{MinFree: -1})
+	mustPut(t, s, tor, all(60_000)...)
+	copyStore(t, two, one)
+	stop(s)
+	quota := Options{Quota: 32 << 20, MinFree: -1}
+	for range 2 { // as the crash left it, and as a clean stop did
+		s = open(t, two, tor.Geometry(), quota)
+		if n, _ := s.have.size(); n != 60_000 {
+			t.Errorf("%d pieces had, want 60000", n)
+		}
+		stop(s)
+	}
+	if got := memTableFor(s.home.data, s.sizes); got != 2<<20 {
+		t.Errorf("a memtable of %d bytes after a clean stop, want 2 MiB", got)
+	}
+}
+
 // When a damage took Badger's knowledge of what is garbage, the quota is not used up
 // by it for ever.
 func TestQuotaAfterDamage(t *testing.T) {

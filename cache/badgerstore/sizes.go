@@ -10,6 +10,7 @@ type sizes struct {
 	walStep  int64 // allocated ahead in the memtable's log
 	ballast  int64 // see guard
 	reclaim  int64 // deleted bytes that are worth rewriting files
+	memTable int64 // of keys in memory before they go to a table
 	spare    int64 // kept below the quota: for a file while it is rewritten, and tables
 }
 
@@ -18,7 +19,7 @@ type sizes struct {
 func sizesFor(quota int64) sizes {
 	z := sizes{
 		valueLog: valueLogSize, commit: commitSize, step: 4 << 20, walStep: 1 << 20,
-		ballast: ballastSize, reclaim: valueLogSize / 2,
+		ballast: ballastSize, reclaim: valueLogSize / 2, memTable: memTableSize,
 	}
 	if quota <= 0 {
 		return z
@@ -32,6 +33,7 @@ func sizesFor(quota int64) sizes {
 	z.walStep = min(z.walStep, z.valueLog/4)
 	z.ballast = min(z.ballast, quota/16&^4095)
 	z.reclaim = max(z.valueLog*2, quota/16)
+	z.memTable = min(z.memTable, max(2<<20, quota/16)) // reclaiming makes a new one each time
 	z.spare = z.valueLog + z.commit + 1<<20
 	return z
 }
