@@ -31,6 +31,7 @@ var pure = []string{
 	"fetch/metainfo", "fetch/layout", "fetch/readahead", "fetch/picker", "fetch/swarm",
 	"cache/merkle",
 	"peerconn/wire", "peerconn/proto", "peerconn/bitfield", "peerconn/extension", "peerconn/bencode",
+	"peerconn/mse",
 }
 
 var impureImports = []string{"net", "os", "sync", "context", "log", "log/slog", "syscall", "net/http"}
