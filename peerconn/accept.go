@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/qqbtfs/qqbtfs/peerconn/mse"
 	"github.com/qqbtfs/qqbtfs/peerconn/wire"
 )
 
@@ -61,7 +62,7 @@ func (n *Net) admit(tcp *net.TCPConn) {
 // Acceptor agrees.
 func (n *Net) welcome(tcp *net.TCPConn) {
 	addr := addrPort(tcp.RemoteAddr())
-	remote, err := n.readHandshake(tcp)
+	remote, r, err := n.readHandshake(tcp)
 	if err != nil {
 		n.log.Debug("incoming handshake", "peer", addr, "err", err)
 		tcp.Close()
@@ -76,29 +77,41 @@ func (n *Net) welcome(tcp *net.TCPConn) {
 	cfg.Remote = &remote
 	c := newNetConn(n, addr, cfg, h)
 	c.tcp = tcp
+	c.agree(r)
 	c.run(nil)
 }
 
-func (n *Net) readHandshake(tcp *net.TCPConn) (wire.Handshake, error) {
+// errPlain refuses a connection.
+var errPlain = errors.New("not encrypted")
+
+// readHandshake tells by the first bytes whether the connection is encrypted.
+func (n *Net) readHandshake(tcp *net.TCPConn) (h wire.Handshake, r mse.Result, err error) {
 	defer n.greeted(tcp)
 	var b [wire.HandshakeLen]byte
-	if err := tcp.SetReadDeadline(time.Now().Add(n.opt.HandshakeTimeout)); err != nil {
-		return wire.Handshake{}, err
+	if err := tcp.SetDeadline(time.Now().Add(n.opt.HandshakeTimeout)); err != nil {
+		return h, r, err
 	}
-	for got := 0; got < len(b); {
+	got, plain := 0, true
+	for plain && got < len(b) {
 		n, err := tcp.Read(b[got:])
 		got += n
 		if err != nil {
-			return wire.Handshake{}, err
+			return h, r, err
 		}
-		if !wire.CouldBeHandshake(b[:got]) {
-			return wire.Handshake{}, wire.ErrNotBitTorrent
-		}
+		plain = wire.CouldBeHandshake(b[:got])
 	}
-	if err := tcp.SetReadDeadline(time.Time{}); err != nil {
-		return wire.Handshake{}, err
+	switch {
+	case !plain:
+		h, r, err = n.respond(tcp, b[:got])
+	case n.opt.Encryption == EncryptRequire:
+		err = errPlain
+	default:
+		h, err = wire.ParseHandshake(b[:])
 	}
-	return wire.ParseHandshake(b[:])
+	if err != nil {
+		return h, r, err
+	}
+	return h, r, tcp.SetDeadline(time.Time{})
 }
 
 // greeted forgets a handshake that is no longer under way.

@@ -3,6 +3,7 @@ package peerconn
 import (
 	"cmp"
 	"context"
+	"crypto/rc4"
 	"fmt"
 	"net"
 	"net/netip"
@@ -34,11 +35,17 @@ type netConn struct {
 
 	read, written, payloadWritten atomic.Int64
 
+	// Of the negotiation, if there was one: the ciphers of the reading and the writing
+	// goroutine, and what the reader finds there already.
+	in, out *rc4.Cipher
+	early   []byte
+
 	mu        sync.Mutex // a leaf
 	tcp       *net.TCPConn
 	proto     *proto.Conn // nil until connected
 	connected time.Time
 	lastRead  time.Time
+	encrypted bool
 	reading   bool          // not held up by us
 	heard     time.Time     // when the peer was heard or could not be
 	events    []proto.Event // that came of calls, for the reading goroutine
@@ -60,11 +67,11 @@ func newNetConn(n *Net, addr netip.AddrPort, cfg proto.Config, h Handler) *netCo
 	return c
 }
 
-// run is the life of the connection. dial makes it; nil: c.tcp is there.
-func (c *netConn) run(dial func() error) {
+// run is the life of the connection. reach makes it; nil: c.tcp is there.
+func (c *netConn) run(reach func() error) {
 	err := c.net.add(c)
-	if err == nil && dial != nil {
-		err = dial()
+	if err == nil && reach != nil {
+		err = reach()
 	}
 	if err == nil {
 		err = c.serve()
@@ -73,6 +80,41 @@ func (c *netConn) run(dial func() error) {
 	c.finish()
 	c.net.remove(c)
 	c.handler.Closed(c, c.err)
+}
+
+// reach makes a connection on which the peer answers, or has yet to if there is but one
+// way to greet it. Each way to try gets a connection of its own.
+func (c *netConn) reach(ctx context.Context) error {
+	ways := c.net.ways(c.addr)
+	for i, w := range ways {
+		last := i == len(ways)-1
+		if err := c.dial(ctx); err != nil {
+			return err // another greeting does not help
+		}
+		err := c.greet(w, last)
+		if err == nil && len(ways) > 1 {
+			c.net.known.put(c.addr, w, time.Now())
+		}
+		if err == nil {
+			return nil
+		}
+		c.net.known.forget(c.addr)
+		if last || !c.hangUp() {
+			return err
+		}
+		c.net.log.Debug("peer does not answer, trying the other way", "peer", c.addr, "encrypted", w != encrypted, "err", err)
+	}
+	return nil
+}
+
+// hangUp drops the connection to the peer for another one. It is false if the end has
+// come meanwhile.
+func (c *netConn) hangUp() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.tcp.Close()
+	c.tcp, c.proto = nil, nil
+	return !c.ended
 }
 
 // dial waits for its turn and connects. The end of ctx is the end of the connection,
@@ -107,17 +149,16 @@ func (c *netConn) connect() (*net.TCPConn, error) {
 			return nil, c.ctx.Err()
 		}
 	}
-	d := net.Dialer{Timeout: c.net.opt.DialTimeout}
-	conn, err := d.DialContext(c.ctx, "tcp", c.addr.String())
-	if err != nil {
-		return nil, err
-	}
-	return conn.(*net.TCPConn), nil
+	ctx, cancel := context.WithTimeout(c.ctx, c.net.opt.DialTimeout)
+	defer cancel()
+	return c.net.opt.Policy.DialTCP(ctx, c.addr)
 }
 
 // serve reads and writes until the connection ends and says why.
 func (c *netConn) serve() error {
-	c.start(time.Now())
+	if c.proto == nil {
+		c.start(time.Now())
+	}
 	stopped := make(chan struct{})
 	go func() {
 		defer close(stopped)
@@ -128,6 +169,9 @@ func (c *netConn) serve() error {
 	err := c.readLoop()
 	c.Close(err)
 	<-stopped
+	if c.outgoing && c.read.Load() == 0 {
+		c.net.known.forget(c.addr) // it answers no longer, or not to that
+	}
 	return err
 }
 
@@ -268,7 +312,7 @@ func (c *netConn) Stats() Stats {
 	if c.proto != nil {
 		s.PayloadRead = c.proto.State().PayloadRead
 	}
-	s.ConnectedAt, s.LastRead = c.connected, c.lastRead
+	s.ConnectedAt, s.LastRead, s.Encrypted = c.connected, c.lastRead, c.encrypted
 	return s
 }
 

@@ -18,6 +18,7 @@ import (
 
 	"golang.org/x/time/rate"
 
+	"github.com/qqbtfs/qqbtfs/peerconn/netpolicy"
 	"github.com/qqbtfs/qqbtfs/peerconn/proto"
 	"github.com/qqbtfs/qqbtfs/peerconn/wire"
 )
@@ -104,6 +105,7 @@ type Stats struct {
 	Read, Written               int64 // everything above TCP
 	PayloadRead, PayloadWritten int64 // blocks in it, wanted or not
 	ConnectedAt, LastRead       time.Time
+	Encrypted                   bool // to the last byte
 }
 
 // An Acceptor decides about an incoming connection whose handshake has been read.
@@ -116,6 +118,14 @@ type Options struct {
 	Listen []string
 	// Accept decides about incoming connections. nil: all are refused.
 	Accept Acceptor
+
+	// Policy is by which way connections leave and where they come in. nil: any.
+	Policy *netpolicy.Policy
+	// Encryption says which connections are encrypted.
+	Encryption Encryption
+	// SecretKeys are the info-hashes that incoming connections may be encrypted with:
+	// those of all our torrents. nil: none, so there are no such connections.
+	SecretKeys func() [][20]byte
 
 	// MaxConns bounds the connections, dials under way and waiting included.
 	// Zero means 1,000, negative no bound.

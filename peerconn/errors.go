@@ -23,7 +23,7 @@ var errEnded = errors.New("peerconn: connection has ended")
 // A NetError is the end of a connection that neither side's protocol is to blame
 // for: it could not be made, was lost, or the peer closed it (Err is io.EOF then).
 type NetError struct {
-	Op   string // "dial", "read" or "write"
+	Op   string // "dial", "negotiate", "read" or "write"
 	Addr netip.AddrPort
 	Err  error
 }

@@ -24,6 +24,7 @@ type Net struct {
 	listeners []*net.TCPListener
 	dials     chan struct{} // a token for each dial under way; nil: no bound
 	done      chan struct{} // closed by Close
+	known     knownWays
 
 	mu         sync.Mutex
 	idle       sync.Cond // running became zero
@@ -62,7 +63,7 @@ func NewNet(opt Options) (*Net, error) {
 		n.dials = make(chan struct{}, opt.MaxHalfOpen)
 	}
 	for _, addr := range opt.Listen {
-		l, err := net.Listen("tcp", addr)
+		l, err := opt.Policy.Listen(context.Background(), "tcp", addr)
 		if err != nil {
 			return nil, errors.Join(fmt.Errorf("peerconn: %w", err), n.Close())
 		}
@@ -88,7 +89,7 @@ func (n *Net) ListenAddrs() []netip.AddrPort {
 func (n *Net) Dial(ctx context.Context, addr netip.AddrPort, cfg proto.Config, h Handler) Conn {
 	c := newNetConn(n, addr, cfg, h)
 	c.outgoing = true
-	n.spawn(func() { c.run(func() error { return c.dial(ctx) }) })
+	n.spawn(func() { c.run(func() error { return c.reach(ctx) }) })
 	return c
 }
 

@@ -54,7 +54,9 @@ func (c *netConn) readLoop() error {
 		return c.netError("read", err)
 	}
 	lim := c.net.opt.DownloadLimit
-	in, n := inputs.Get().(*input), 0 // the handshake of an incoming one is there
+	in := inputs.Get().(*input) // the handshake of an incoming one is there
+	n := copy(in.buf[:], c.early)
+	c.early = nil
 	for {
 		if err := c.feed(in, n); err != nil {
 			return err
@@ -67,6 +69,9 @@ func (c *netConn) readLoop() error {
 		}
 		if in, n, err = c.readSome(raw, quota(lim, readSize)); err != nil {
 			return c.netError("read", err)
+		}
+		if c.in != nil {
+			c.in.XORKeyStream(in.buf[:n], in.buf[:n])
 		}
 	}
 }

@@ -1,7 +1,6 @@
 package peerconn
 
 import (
-	"net"
 	"slices"
 	"sync"
 	"time"
@@ -189,8 +188,8 @@ func (c *netConn) write(b *batch) error {
 	b.bufs = b.out.Buffers(b.bufs)
 	err := c.tcp.SetWriteDeadline(time.Now().Add(c.net.opt.WriteTimeout))
 	if err == nil {
-		bufs, n := net.Buffers(b.bufs), int64(0)
-		n, err = bufs.WriteTo(c.tcp)
+		var n int64
+		n, err = c.writeBuffers(b.bufs)
 		c.written.Add(n)
 	}
 	signal(c.room)
