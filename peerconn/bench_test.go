@@ -30,13 +30,18 @@ func open(t testing.TB, opt peerconn.Options) *peerconn.Net {
 const benchConns = 4
 
 // BenchmarkLeech downloads over four connections, with and without the SHA-1 of every
-// piece, from peers in the same process.
+// piece and encryption, from peers in the same process.
 func BenchmarkLeech(b *testing.B) {
 	tor := peertest.NewTorrent(1, 256<<20, 256<<10)
-	for _, hash := range []bool{false, true} {
-		b.Run(fmt.Sprintf("hash=%v", hash), func(b *testing.B) {
-			seeder := peertest.Start(b, tor, peertest.Seeder{})
-			n := open(b, peerconn.Options{})
+	for _, variant := range []struct{ hash, rc4 bool }{{false, false}, {true, false}, {true, true}} {
+		hash := variant.hash
+		b.Run(fmt.Sprintf("hash=%v/rc4=%v", hash, variant.rc4), func(b *testing.B) {
+			script, opt := peertest.Script(peertest.Seeder{}), peerconn.Options{}
+			if variant.rc4 {
+				script, opt.Encryption = peertest.Encrypted{Script: script}, peerconn.EncryptRequire
+			}
+			seeder := peertest.Start(b, tor, script)
+			n := open(b, opt)
 			g := peertest.NewGetter(tor, 128)
 			b.SetBytes(int64(len(tor.Data)))
 			for b.Loop() {

@@ -5,54 +5,28 @@ import (
 	"errors"
 	"net"
 	"os"
-	"os/exec"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/qqbtfs/qqbtfs/peerconn/netpolicy"
+	"github.com/qqbtfs/qqbtfs/peerconn/peertest"
 )
-
-// inNamespace runs the test again in a network namespace of its own, and reports
-// whether this is that run.
-func inNamespace(t *testing.T) bool {
-	t.Helper()
-	const mark = "QQBTFS_TEST_NAMESPACE"
-	if os.Getenv(mark) != "" {
-		return true
-	}
-	if err := exec.Command("unshare", "-Urn", "ip", "link").Run(); err != nil {
-		t.Skip("no network namespaces here: ", err)
-	}
-	cmd := exec.Command("unshare", "-Urn", os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v")
-	cmd.Env = append(os.Environ(), mark+"=1")
-	if out, err := cmd.CombinedOutput(); err != nil || strings.Contains(string(out), "--- SKIP") {
-		t.Errorf("in a namespace: %v\n%s", err, out)
-	}
-	return false
-}
-
-func ip(t *testing.T, args string) {
-	t.Helper()
-	if out, err := exec.Command("ip", strings.Fields(args)...).CombinedOutput(); err != nil {
-		t.Fatalf("ip %s: %v\n%s", args, err, out)
-	}
-}
 
 // wire makes an interface whose packets go nowhere, with a default route.
 func wire(t *testing.T, name, addr, gateway, metric string) {
 	t.Helper()
-	ip(t, "link add "+name+" type veth peer name "+name+"far")
+	peertest.IP(t, "link add "+name+" type veth peer name "+name+"far")
 	for _, end := range []string{name, name + "far"} {
 		if err := os.WriteFile("/proc/sys/net/ipv6/conf/"+end+"/disable_ipv6", []byte("1"), 0); err != nil {
 			t.Log(err) // it would be counted
 		}
-		ip(t, "link set "+end+" up")
+		peertest.IP(t, "link set "+end+" up")
 	}
-	ip(t, "addr add "+addr+"/24 dev "+name)
-	ip(t, "neigh add "+gateway+" lladdr 02:00:00:00:00:01 dev "+name+" nud permanent")
-	ip(t, "route add default via "+gateway+" dev "+name+" metric "+metric)
+	peertest.IP(t, "addr add "+addr+"/24 dev "+name)
+	peertest.IP(t, "neigh add "+gateway+" lladdr 02:00:00:00:00:01 dev "+name+" nud permanent")
+	peertest.IP(t, "route add default via "+gateway+" dev "+name+" metric "+metric)
 }
 
 // sent is how many packets left by an interface.
@@ -106,10 +80,10 @@ func knock(t *testing.T, p *netpolicy.Policy) error {
 // "every socket leaves by that address or interface only, and if it is gone nothing
 // leaves another way"
 func TestBind(t *testing.T) {
-	if !inNamespace(t) {
+	if !peertest.InNamespace(t) {
 		return
 	}
-	ip(t, "link set lo up")
+	peertest.IP(t, "link set lo up")
 	wire(t, "best", "10.1.0.1", "10.1.0.2", "1")
 	for _, bind := range []string{"tunnel", "10.2.0.1"} {
 		wire(t, "tunnel", "10.2.0.1", "10.2.0.2", "9")
@@ -134,12 +108,12 @@ func TestBind(t *testing.T) {
 			t.Fatal(err)
 		}
 		best = sent(t, "best")
-		ip(t, "link set tunnel down")
+		peertest.IP(t, "link set tunnel down")
 		_, _ = open.Write([]byte("x"))
 		if err := knock(t, p); err == nil {
 			t.Errorf("sent with %s down", bind)
 		}
-		ip(t, "link del tunnel")
+		peertest.IP(t, "link del tunnel")
 		_, _ = open.Write([]byte("x"))
 		open.Close()
 		if err := knock(t, p); !errors.Is(err, netpolicy.ErrGone) {

@@ -21,10 +21,14 @@ import (
 // patience is how long a test waits for what must come.
 const patience = 20 * time.Second
 
-// Conformance tests the Driver that open makes. It must also have the method
-// ListenAddrs of peerconn.Net.
+// Conformance tests the Driver that open makes, on plain connections and on encrypted
+// ones. It must also have the method ListenAddrs of peerconn.Net.
 func Conformance(t *testing.T, open func(peerconn.Options) peerconn.Driver) {
-	s := suite{open}
+	t.Run("Plain", func(t *testing.T) { suite{open, peerconn.EncryptOff}.run(t) })
+	t.Run("Encrypted", func(t *testing.T) { suite{open, peerconn.EncryptRequire}.run(t) })
+}
+
+func (s suite) run(t *testing.T) {
 	for _, test := range []struct {
 		name string
 		f    func(suite, *testing.T)
@@ -79,11 +83,29 @@ func NoLeaks(t testing.TB) {
 }
 
 type suite struct {
-	open func(peerconn.Options) peerconn.Driver
+	open       func(peerconn.Options) peerconn.Driver
+	encryption peerconn.Encryption
+}
+
+// start runs a peer that encrypts as the driver does.
+func (s suite) start(t *testing.T, tor *Torrent, script Script) *Peer {
+	if s.encryption == peerconn.EncryptRequire {
+		script = Encrypted{Script: script}
+	}
+	return Start(t, tor, script)
+}
+
+// secretKeys are those of the torrents of the suite: an info-hash is made of the seed.
+func secretKeys() (keys [][20]byte) {
+	for seed := range uint64(10) {
+		keys = append(keys, NewTorrent(seed, 1, 1).InfoHash)
+	}
+	return keys
 }
 
 // driver is open until the end of the test.
 func (s suite) driver(t *testing.T, opt peerconn.Options) peerconn.Driver {
+	opt.Encryption, opt.SecretKeys = s.encryption, secretKeys
 	d := s.open(opt)
 	t.Cleanup(func() {
 		if err := d.Close(); err != nil {
@@ -202,7 +224,7 @@ func (s suite) download(t *testing.T) {
 		"slow":          Seeder{Rate: 8 << 20},
 	} {
 		t.Run(name, func(t *testing.T) {
-			seeder := Start(t, tor, script)
+			seeder := s.start(t, tor, script)
 			d := s.driver(t, peerconn.Options{})
 			g := NewGetter(tor, 32)
 			w := newWatch(t, g)
@@ -241,7 +263,7 @@ func (s suite) downloadFromMany(t *testing.T) {
 		if i%2 == 0 {
 			script = Resetter{At: HalfBlock}
 		}
-		d.Dial(t.Context(), Start(t, tor, script).Addr(), tor.Config("get"), w)
+		d.Dial(t.Context(), s.start(t, tor, script).Addr(), tor.Config("get"), w)
 	}
 	receive(t, g.Done())
 	if !bytes.Equal(g.Data(), tor.Data) {
@@ -256,7 +278,7 @@ func (s suite) upload(t *testing.T) {
 			g := NewGiver(tor)
 			w := newWatch(t, g)
 			_, addr := s.listener(t, peerconn.Options{Accept: Accept(tor, "give", w)})
-			leecher := Start(t, tor, l)
+			leecher := s.start(t, tor, l)
 			leecher.Connect(addr)
 			if err := receive(t, leecher.Ended()); err != nil {
 				t.Error(err)
@@ -332,7 +354,7 @@ func (s suite) peerBreaksProtocol(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			w := newWatch(t, nil)
 			d := s.driver(t, peerconn.Options{})
-			d.Dial(t.Context(), Start(t, tor, script).Addr(), tor.Config("dial"), w)
+			d.Dial(t.Context(), s.start(t, tor, script).Addr(), tor.Config("dial"), w)
 			var pe *proto.ProtocolError
 			if err := w.closed(); !errors.As(err, &pe) {
 				t.Errorf("ended with %v, want a ProtocolError", err)
@@ -348,7 +370,7 @@ func (s suite) peerGoesAway(t *testing.T) {
 			t.Run(fmt.Sprintf("%v/polite=%v", at, polite), func(t *testing.T) {
 				w := newWatch(t, NewGetter(tor, 8))
 				d := s.driver(t, peerconn.Options{})
-				d.Dial(t.Context(), Start(t, tor, Resetter{at, polite}).Addr(), tor.Config("dial"), w)
+				d.Dial(t.Context(), s.start(t, tor, Resetter{at, polite}).Addr(), tor.Config("dial"), w)
 				err := w.closed()
 				if ne := (*peerconn.NetError)(nil); !errors.As(err, &ne) {
 					t.Errorf("ended with %v, want a NetError", err)
@@ -394,9 +416,9 @@ func (s suite) silence(t *testing.T) {
 	staller, slow := newWatch(t, nil), newWatch(t, nil)
 	cfg := tor.Config("dial")
 	cfg.IdleTimeout, cfg.HandshakeTimeout = 100*time.Millisecond, -1
-	d.Dial(t.Context(), Start(t, tor, Staller{}).Addr(), cfg, staller)
+	d.Dial(t.Context(), s.start(t, tor, Staller{}).Addr(), cfg, staller)
 	cfg.IdleTimeout, cfg.HandshakeTimeout = -1, 100*time.Millisecond
-	d.Dial(t.Context(), Start(t, tor, Slowloris{}).Addr(), cfg, slow)
+	d.Dial(t.Context(), s.start(t, tor, Slowloris{}).Addr(), cfg, slow)
 	for _, w := range []*watch{staller, slow} {
 		err := w.closed()
 		if ne := (*peerconn.NetError)(nil); !errors.As(err, &ne) || !errors.Is(err, proto.ErrTimeout) {

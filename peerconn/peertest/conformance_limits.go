@@ -16,7 +16,7 @@ import (
 
 func (s suite) closeSaysWhy(t *testing.T) {
 	tor := smallTorrent()
-	seeder := Start(t, tor, Seeder{})
+	seeder := s.start(t, tor, Seeder{})
 	d := s.driver(t, peerconn.Options{})
 	banned := errors.New("banned")
 	for _, why := range []error{nil, banned} {
@@ -55,7 +55,7 @@ func (s suite) closeFreesBlocks(t *testing.T) {
 		return g.Events(c, evs)
 	}))
 	_, addr := s.listener(t, peerconn.Options{Accept: Accept(tor, "give", w)})
-	Start(t, tor, Flooder{}).Connect(addr)
+	s.start(t, tor, Flooder{}).Connect(addr)
 	for range 400 {
 		await[proto.PeerRequest](w)
 	}
@@ -71,7 +71,7 @@ func (s suite) closeFreesBlocks(t *testing.T) {
 
 func (s suite) driverClose(t *testing.T) {
 	tor := smallTorrent()
-	seeder, slow := Start(t, tor, Seeder{}), Start(t, tor, Slowloris{})
+	seeder, slow := s.start(t, tor, Seeder{}), s.start(t, tor, Slowloris{})
 	w := newWatch(t, nil)
 	d, addr := s.listener(t, peerconn.Options{Accept: Accept(tor, "give", w)})
 	slow.Connect(addr) // a handshake under way
@@ -115,7 +115,7 @@ func (s suite) pauseAndResume(t *testing.T) {
 		unchoke int
 	}
 	calls := make(chan call, 1000)
-	d.Dial(t.Context(), Start(t, tor, script).Addr(), tor.Config("dial"),
+	d.Dial(t.Context(), s.start(t, tor, script).Addr(), tor.Config("dial"),
 		handlerFunc(func(c peerconn.Conn, evs []proto.Event) bool {
 			got := call{c: c}
 			for _, ev := range evs {
@@ -129,7 +129,7 @@ func (s suite) pauseAndResume(t *testing.T) {
 	first := receive(t, calls)
 	// A whole other download is time enough to break the pause.
 	g := NewGetter(tor, 32)
-	d.Dial(t.Context(), Start(t, tor, Seeder{}).Addr(), tor.Config("dial"), g)
+	d.Dial(t.Context(), s.start(t, tor, Seeder{}).Addr(), tor.Config("dial"), g)
 	receive(t, g.Done())
 	if len(calls) > 0 {
 		t.Error("Events during a pause")
@@ -145,7 +145,7 @@ func (s suite) eventsOfCalls(t *testing.T) {
 	tor := smallTorrent()
 	w := newWatch(t, nil)
 	d := s.driver(t, peerconn.Options{})
-	c := d.Dial(t.Context(), Start(t, tor, Staller{}).Addr(), tor.Config("dial"), w)
+	c := d.Dial(t.Context(), s.start(t, tor, Staller{}).Addr(), tor.Config("dial"), w)
 	await[proto.Handshaken](w)
 	for i := range 10 {
 		r := wire.Request{Index: uint32(i), Length: wire.BlockSize}
@@ -160,7 +160,7 @@ func (s suite) abandonedBuffer(t *testing.T) {
 	tor := smallTorrent()
 	w := newWatch(t, nil)
 	d := s.driver(t, peerconn.Options{})
-	c := d.Dial(t.Context(), Start(t, tor, Seeder{Delay: 30 * time.Millisecond}).Addr(), tor.Config("dial"), w)
+	c := d.Dial(t.Context(), s.start(t, tor, Seeder{Delay: 30 * time.Millisecond}).Addr(), tor.Config("dial"), w)
 	await[proto.Handshaken](w)
 	c.Send(wire.Interested{})
 	await[proto.Unchoked](w)
@@ -178,7 +178,7 @@ func (s suite) abandonedBuffer(t *testing.T) {
 
 func (s suite) maxConns(t *testing.T) {
 	tor := smallTorrent()
-	seeder := Start(t, tor, Seeder{})
+	seeder := s.start(t, tor, Seeder{})
 	d := s.driver(t, peerconn.Options{MaxConns: 2})
 	w, third := newWatch(t, nil), newWatch(t, nil)
 	for range 2 {
@@ -198,7 +198,7 @@ func (s suite) refused(t *testing.T) {
 		"no acceptor":     {},
 	} {
 		_, addr := s.listener(t, opt)
-		leecher := Start(t, tor, Leecher{})
+		leecher := s.start(t, tor, Leecher{})
 		leecher.Connect(addr)
 		if err := receive(t, leecher.Ended()); err == nil {
 			t.Errorf("%s: was served", name)
@@ -213,8 +213,8 @@ func (s suite) incomingHandshakes(t *testing.T) {
 	_, addr := s.listener(t, peerconn.Options{
 		Accept: Accept(tor, "give", w), MaxHandshakes: 4, HandshakeTimeout: 300 * time.Millisecond,
 	})
-	slow := Start(t, tor, Slowloris{Every: 20 * time.Millisecond})
-	garbage, leecher := Start(t, tor, Garbage{}), Start(t, tor, Leecher{})
+	slow := s.start(t, tor, Slowloris{Every: 20 * time.Millisecond})
+	garbage, leecher := s.start(t, tor, Garbage{}), s.start(t, tor, Leecher{})
 	const n = 10
 	for range n {
 		slow.Connect(addr)
@@ -245,10 +245,10 @@ func (s suite) floods(t *testing.T) {
 		{wire.Extended{ID: 99, Payload: make([]byte, 1000)}},
 		{wire.Unknown{ID: 77, Payload: make([]byte, 100_000)}},
 	} {
-		Start(t, tor, f).Connect(addr)
+		s.start(t, tor, f).Connect(addr)
 	}
-	Start(t, tor, Pusher{}).Connect(addr)
-	leecher := Start(t, tor, Leecher{})
+	s.start(t, tor, Pusher{}).Connect(addr)
+	leecher := s.start(t, tor, Leecher{})
 	leecher.Connect(addr)
 	if err := receive(t, leecher.Ended()); err != nil {
 		t.Error(err)
@@ -261,7 +261,7 @@ func (s suite) neverReads(t *testing.T) {
 	g := NewGiver(tor)
 	w := newWatch(t, g)
 	_, addr := s.listener(t, peerconn.Options{Accept: Accept(tor, "give", w), WriteTimeout: 200 * time.Millisecond})
-	Start(t, tor, Flooder{}).Connect(addr)
+	s.start(t, tor, Flooder{}).Connect(addr)
 	err := w.closed()
 	if ne := (*peerconn.NetError)(nil); !errors.As(err, &ne) || ne.Op != "write" {
 		t.Errorf("ended with %v", err)
@@ -278,7 +278,7 @@ func (s suite) downloadLimit(t *testing.T) {
 	g := NewGetter(tor, 64)
 	start := time.Now()
 	for range 2 {
-		d.Dial(t.Context(), Start(t, tor, Seeder{}).Addr(), tor.Config("get"), newWatch(t, g))
+		d.Dial(t.Context(), s.start(t, tor, Seeder{}).Addr(), tor.Config("get"), newWatch(t, g))
 	}
 	receive(t, g.Done())
 	checkLimit(t, time.Since(start), float64(len(tor.Data)-lim.Burst())/float64(lim.Limit()))
@@ -292,7 +292,7 @@ func (s suite) uploadLimit(t *testing.T) {
 		UploadLimit: lim,
 		Accept:      Accept(tor, "give", newWatch(t, g)),
 	})
-	leecher := Start(t, tor, Leecher{})
+	leecher := s.start(t, tor, Leecher{})
 	start := time.Now()
 	leecher.Connect(addr)
 	if err := receive(t, leecher.Ended()); err != nil {
@@ -325,7 +325,7 @@ func (s suite) trace(t *testing.T) {
 		}
 	}})
 	g := NewGetter(tor, 8)
-	d.Dial(t.Context(), Start(t, tor, Seeder{}).Addr(), tor.Config("get"), g)
+	d.Dial(t.Context(), s.start(t, tor, Seeder{}).Addr(), tor.Config("get"), g)
 	receive(t, g.Done())
 	mu.Lock()
 	defer mu.Unlock()

@@ -79,7 +79,7 @@ func (p *Peer) accept() {
 			return
 		}
 		p.accepted.Add(1)
-		p.wg.Go(func() { p.run(conn) })
+		p.wg.Go(func() { p.run(conn, false) })
 	}
 }
 
@@ -92,17 +92,19 @@ func (p *Peer) Connect(addr netip.AddrPort) {
 		p.report(err)
 		return
 	}
-	p.wg.Go(func() { p.run(conn) })
+	p.wg.Go(func() { p.run(conn, true) })
 }
 
-func (p *Peer) run(conn net.Conn) {
+func (p *Peer) run(conn net.Conn, dialled bool) {
 	defer conn.Close()
 	defer context.AfterFunc(p.ctx, func() { conn.Close() })()
 	s := &Session{
 		Torrent: p.torrent,
 		Us:      p.torrent.Handshake("peertest"),
 		peer:    p,
+		Dialled: dialled,
 		conn:    conn.(*net.TCPConn),
+		w:       conn,
 		r:       bufio.NewReaderSize(conn, 64<<10),
 	}
 	p.report(p.script.Run(s))
@@ -120,9 +122,11 @@ func (p *Peer) report(err error) {
 type Session struct {
 	Torrent  *Torrent
 	Us, Them wire.Handshake // Them once Handshake has returned
+	Dialled  bool           // the peer made the connection
 	peer     *Peer
 	conn     *net.TCPConn
 	r        *bufio.Reader
+	w        io.Writer
 }
 
 // Context ends with the peer.
@@ -183,7 +187,7 @@ func (s *Session) Write(ms ...wire.Message) error {
 			bufs = append(bufs, m.Append(nil))
 		}
 	}
-	_, err := bufs.WriteTo(s.conn)
+	_, err := bufs.WriteTo(s.w)
 	if err == nil {
 		s.peer.payload.Add(payload)
 	}
@@ -192,7 +196,7 @@ func (s *Session) Write(ms ...wire.Message) error {
 
 // WriteBytes sends b as it is.
 func (s *Session) WriteBytes(b []byte) error {
-	_, err := s.conn.Write(b)
+	_, err := s.w.Write(b)
 	return err
 }
 
