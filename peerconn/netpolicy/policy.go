@@ -36,12 +36,8 @@ type Policy struct {
 	proxy *proxy   // nil: none
 }
 
-var (
-	// ErrProxied is the answer to what cannot be led through the proxy.
-	ErrProxied = errors.New("not possible through the proxy")
-	// ErrGone means that the address or interface to bind to is not there (any more).
-	ErrGone = errors.New("is not there")
-)
+// ErrGone means that the address or interface to bind to is not there (any more).
+var ErrGone = errors.New("is not there")
 
 // dialTimeout bounds the making of one connection when the context does not.
 const dialTimeout = 30 * time.Second
@@ -106,6 +102,7 @@ func (p *Policy) DialChecked(ctx context.Context, network, addr string, check Ch
 			return nil, err
 		}
 	}
+	addr = p.proxy.names.restore(addr)
 	if isUDP(network) {
 		return p.proxy.dialUDP(ctx, p, addr)
 	}
@@ -179,8 +176,8 @@ func (p *Policy) listening(network, addr string) (lc net.ListenConfig, _, _ stri
 	return lc, network, addr, err
 }
 
-// LookupNetIP looks a name up by the policy's way. With a proxy it is an error that
-// wraps ErrProxied: names are the proxy's to look up.
+// LookupNetIP looks a name up by the policy's way. With a proxy, which looks names up by
+// itself, it returns an address that stands for the name in DialContext.
 func (p *Policy) LookupNetIP(ctx context.Context, host string) ([]netip.Addr, error) {
 	if a, err := netip.ParseAddr(host); err == nil {
 		return []netip.Addr{a.Unmap()}, nil
@@ -188,7 +185,7 @@ func (p *Policy) LookupNetIP(ctx context.Context, host string) ([]netip.Addr, er
 	r := net.DefaultResolver
 	switch {
 	case p.Proxied():
-		return nil, fmt.Errorf("looking up %s: %w", host, ErrProxied)
+		return []netip.Addr{p.proxy.names.lookup(host)}, nil
 	case p.Bound():
 		r = p.bind.resolver()
 	}

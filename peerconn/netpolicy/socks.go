@@ -34,6 +34,7 @@ type proxy struct {
 	addr           string // HOST:PORT
 	user, password string
 	auth           bool
+	names          names
 }
 
 func newProxy(s string) (*proxy, error) {
