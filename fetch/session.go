@@ -16,13 +16,18 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/netip"
 	"runtime"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/qqbtfs/qqbtfs/fetch/tracker"
 	"github.com/qqbtfs/qqbtfs/peerconn"
+	"github.com/qqbtfs/qqbtfs/peerconn/blocklist"
+	"github.com/qqbtfs/qqbtfs/peerconn/netpolicy"
 	"github.com/qqbtfs/qqbtfs/peerconn/proto"
 	"github.com/qqbtfs/qqbtfs/peerconn/wire"
 )
@@ -47,6 +52,12 @@ type Config struct {
 	DownloadLimit, UploadLimit int64
 	// NoUpload serves nobody.
 	NoUpload bool
+	// Policy is by which way sockets leave. nil: any.
+	Policy *netpolicy.Policy
+	// Encryption says which connections to peers are encrypted.
+	Encryption peerconn.Encryption
+	// Blocked has the addresses of peers to have nothing to do with. nil: none.
+	Blocked *blocklist.List
 	// Client is our name and version, as told to peers and trackers.
 	Client string
 	// Logger gets what happens; nil means nothing is logged. Connections and
@@ -68,6 +79,8 @@ type Session struct {
 	network  *network
 	watching sync.WaitGroup // the goroutine of watch
 	done     chan struct{}  // closed by Close
+
+	blocked atomic.Int64 // addresses that were turned away
 
 	mu       sync.Mutex
 	torrents map[[20]byte]*Torrent // by each of their info-hashes
@@ -95,6 +108,10 @@ func NewSession(cfg Config) (*Session, error) {
 		MaxConns:      cfg.MaxConns,
 		DownloadLimit: peerconn.NewLimiter(cfg.DownloadLimit),
 		UploadLimit:   peerconn.NewLimiter(cfg.UploadLimit),
+		Policy:        cfg.Policy,
+		Encryption:    cfg.Encryption,
+		SecretKeys:    s.infoHashes,
+		Blocked:       s.isBlocked,
 		Logger:        cfg.Logger,
 	}
 	if cfg.Trace != nil {
@@ -104,7 +121,9 @@ func NewSession(cfg Config) (*Session, error) {
 	if s.driver, err = peerconn.NewNet(opt); err != nil {
 		return nil, err
 	}
-	s.trackers = tracker.NewClient(tracker.ClientConfig{UserAgent: cfg.Client, Logger: cfg.Logger})
+	s.trackers = tracker.NewClient(tracker.ClientConfig{
+		UserAgent: cfg.Client, Logger: cfg.Logger, Dial: cfg.Policy.DialContext, Resolve: cfg.Policy.LookupNetIP,
+	})
 	s.hashing = newWorkers(runtime.GOMAXPROCS(0))
 	s.serving = newWorkers(4)
 	s.network, s.done = newNetwork(), make(chan struct{})
@@ -140,6 +159,25 @@ func (s *Session) Port() uint16 {
 	}
 	return 0
 }
+
+// infoHashes are those of all torrents.
+func (s *Session) infoHashes() [][20]byte {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Collect(maps.Keys(s.torrents))
+}
+
+// isBlocked reports whether the blocklist has a, and counts that.
+func (s *Session) isBlocked(a netip.Addr) bool {
+	is := s.cfg.Blocked.Has(a)
+	if is {
+		s.blocked.Add(1)
+	}
+	return is
+}
+
+// Blocked is how often an address was turned away for the blocklist.
+func (s *Session) Blocked() int64 { return s.blocked.Load() }
 
 // accept decides about an incoming connection.
 func (s *Session) accept(remote wire.Handshake, addr netip.AddrPort) (proto.Config, peerconn.Handler, error) {

@@ -33,6 +33,7 @@ type Status struct {
 	Wasted       int64            `json:"wasted"`
 	HashFailures int              `json:"hash_failures"`
 	Banned       int              `json:"banned"`
+	Blocked      int64            `json:"blocked"` // addresses turned away for the blocklist, of all torrents
 	KnownPeers   int              `json:"known_peers"`
 	Peers        []PeerStatus     `json:"peers"`
 	Trackers     []tracker.Status `json:"trackers"`
@@ -46,6 +47,7 @@ type PeerStatus struct {
 	Addr       string    `json:"addr"`
 	Client     string    `json:"client"`
 	Outgoing   bool      `json:"outgoing"`
+	Encrypted  bool      `json:"encrypted"`
 	Since      time.Time `json:"since"`
 	Progress   float64   `json:"progress"` // 0 to 1
 	DownRate   float64   `json:"down_rate"`
@@ -71,6 +73,7 @@ func (t *Torrent) Status() Status {
 		Trackers: t.announce.Status(),
 		Cache:    t.store.Stats(),
 		State:    "closed",
+		Blocked:  t.s.Blocked(),
 	}
 	st.PiecesHave, st.BytesHave = st.Cache.Pieces, st.Cache.Bytes
 	st.Complete = st.PiecesHave == st.Pieces
@@ -107,6 +110,7 @@ func (t *Torrent) peerStatus(v swarm.PeerView) PeerStatus {
 	}
 	if c := t.conns[v.ID]; c != nil {
 		s := c.conn.Stats()
+		p.Encrypted = s.Encrypted
 		p.Downloaded, p.Uploaded = s.PayloadRead, s.PayloadWritten
 		if r := t.rates.peers[v.ID]; r != nil {
 			p.DownRate, p.UpRate = r.down.rate(), r.up.rate()

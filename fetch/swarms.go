@@ -1,11 +1,11 @@
 package fetch
 
 import (
+	"cmp"
 	"context"
 	"net/netip"
 	"sync"
 
-	"github.com/qqbtfs/qqbtfs/fetch/swarm"
 	"github.com/qqbtfs/qqbtfs/fetch/tracker"
 )
 
@@ -30,7 +30,7 @@ func (t *Torrent) newAnnouncers() announcers {
 			Snapshot: func() tracker.Request { return t.snapshot(hash) },
 			OnPeers: func(addrs []netip.AddrPort, source string) {
 				t.noteSwarm(hash, addrs)
-				t.in.post(swarm.PeersFound{Addrs: addrs, Source: source})
+				t.AddPeers(addrs, source)
 			},
 			Logger: t.log,
 		}))
@@ -42,7 +42,8 @@ func (t *Torrent) newAnnouncers() announcers {
 func (t *Torrent) snapshot(hash [20]byte) tracker.Request {
 	left := t.lay.Bytes() - t.store.Stats().Bytes
 	return tracker.Request{
-		InfoHash: hash, PeerID: t.s.peerID, Port: t.s.Port(),
+		// Who cannot be reached names a port where nobody is: many trackers refuse 0.
+		InfoHash: hash, PeerID: t.s.peerID, Port: cmp.Or(t.s.Port(), 1),
 		Uploaded: t.uploaded.Load(), Downloaded: t.downloaded.Load(), Left: max(left, 0),
 		Paused: t.cfg.SeedOnly && left > 0,
 	}

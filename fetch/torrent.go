@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -147,7 +148,7 @@ func (s *Session) Add(cfg TorrentConfig) (*Torrent, error) {
 	if err := s.register(t); err != nil {
 		return nil, err
 	}
-	t.in.post(swarm.PeersFound{Addrs: cfg.Peers, Source: "command line"})
+	t.AddPeers(cfg.Peers, "command line")
 	t.waits.dirty = true
 	go t.run()
 	t.announce.Start()
@@ -164,8 +165,11 @@ func (t *Torrent) Seeded() <-chan struct{} { return t.seeded }
 // Meta returns the torrent's metainfo.
 func (t *Torrent) Meta() *metainfo.MetaInfo { return t.meta }
 
-// AddPeers tells addresses of peers.
+// AddPeers tells addresses of peers. Those on the blocklist are dropped.
 func (t *Torrent) AddPeers(addrs []netip.AddrPort, source string) {
+	if t.s.cfg.Blocked.Len() > 0 {
+		addrs = slices.DeleteFunc(slices.Clone(addrs), func(a netip.AddrPort) bool { return t.s.isBlocked(a.Addr()) })
+	}
 	t.in.post(swarm.PeersFound{Addrs: addrs, Source: source})
 }
 

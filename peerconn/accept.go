@@ -39,7 +39,7 @@ func (n *Net) accept(l *net.TCPListener) {
 func (n *Net) admit(tcp *net.TCPConn) {
 	var oldest *net.TCPConn
 	n.mu.Lock()
-	refused := n.closed || n.full() || n.opt.Accept == nil
+	refused := n.closed || n.full() || n.opt.Accept == nil || n.opt.Blocked(addrPort(tcp.RemoteAddr()).Addr())
 	if !refused {
 		if len(n.handshakes) >= n.opt.MaxHandshakes {
 			oldest = n.handshakes[0]

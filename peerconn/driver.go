@@ -53,7 +53,7 @@ type Handler interface {
 	//	*proto.ProtocolError                   the peer broke the protocol
 	//	*NetError                              the network, or the peer went away or is
 	//	                                       silent (it wraps proto.ErrTimeout then)
-	//	ErrClosed, ErrTooMany                  never dialled
+	//	ErrClosed, ErrTooMany, ErrBlocked      never dialled
 	//
 	// Use errors.As: the errors may be wrapped.
 	Closed(c Conn, err error)
@@ -126,6 +126,9 @@ type Options struct {
 	// SecretKeys are the info-hashes that incoming connections may be encrypted with:
 	// those of all our torrents. nil: none, so there are no such connections.
 	SecretKeys func() [][20]byte
+
+	// Blocked reports whether to have nothing to do with an address. nil: with all.
+	Blocked func(netip.Addr) bool
 
 	// MaxConns bounds the connections, dials under way and waiting included.
 	// Zero means 1,000, negative no bound.

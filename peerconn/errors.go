@@ -11,6 +11,8 @@ var (
 	ErrClosed = errors.New("peerconn: driver is closed")
 	// ErrTooMany is the end of a Dial beyond Options.MaxConns.
 	ErrTooMany = errors.New("peerconn: too many connections")
+	// ErrBlocked is the end of a Dial to an address of Options.Blocked.
+	ErrBlocked = errors.New("peerconn: address is blocked")
 )
 
 // errBacklog ends a connection whose peer reads so slowly that too much is queued.

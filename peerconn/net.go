@@ -49,6 +49,9 @@ func NewNet(opt Options) (*Net, error) {
 	opt.DialTimeout = cmp.Or(opt.DialTimeout, 10*time.Second)
 	opt.HandshakeTimeout = cmp.Or(opt.HandshakeTimeout, 10*time.Second)
 	opt.WriteTimeout = cmp.Or(opt.WriteTimeout, 2*time.Minute)
+	if opt.Blocked == nil {
+		opt.Blocked = func(netip.Addr) bool { return false }
+	}
 	n := &Net{
 		opt:   opt,
 		log:   opt.Logger,
@@ -150,6 +153,8 @@ func (n *Net) add(c *netConn) error {
 		return ErrClosed
 	case n.full():
 		return ErrTooMany
+	case c.outgoing && n.opt.Blocked(c.addr.Addr()):
+		return ErrBlocked
 	}
 	n.conns[c] = struct{}{}
 	return nil

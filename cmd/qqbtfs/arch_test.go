@@ -31,7 +31,7 @@ var pure = []string{
 	"fetch/metainfo", "fetch/layout", "fetch/readahead", "fetch/picker", "fetch/swarm",
 	"cache/merkle",
 	"peerconn/wire", "peerconn/proto", "peerconn/bitfield", "peerconn/extension", "peerconn/bencode",
-	"peerconn/mse",
+	"peerconn/mse", "peerconn/blocklist",
 }
 
 var impureImports = []string{"net", "os", "sync", "context", "log", "log/slog", "syscall", "net/http"}

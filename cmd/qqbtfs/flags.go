@@ -1,13 +1,8 @@
 package main
 
 import (
-	"fmt"
-	"net"
-	"net/netip"
 	"os"
 	"path/filepath"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -61,43 +56,6 @@ func defaultCacheDir() string {
 	return filepath.Join(dir, "qqbtfs")
 }
 
-// netFlags are the flags of every command that takes part in a swarm.
-type netFlags struct {
-	listen   listenFlag
-	peers    peersFlag
-	maxPeers int
-	maxConns int
-	down, up config.Rate
-	noUpload bool
-	ratio    float64
-	seedTime config.Duration
-}
-
-func (n *netFlags) register(fs *pflag.FlagSet) {
-	fs.Var(&n.listen, "listen", "accept peers there; a port or HOST:PORT, repeatable (default: port 6881, or another if that is taken)")
-	fs.Var(&n.peers, "peer", "connect to this peer directly, HOST:PORT, repeatable")
-	fs.IntVar(&n.maxPeers, "max-peers", 200, "connections for each torrent")
-	fs.IntVar(&n.maxConns, "max-connections", 1000, "connections for all torrents together")
-	fs.Var(&n.down, "download-limit", "limit of all downloads together, such as 2MB/s")
-	fs.Var(&n.up, "upload-limit", "limit of all uploads together")
-	fs.BoolVar(&n.noUpload, "no-upload", false, "serve no peer; most of them will serve you little then")
-	fs.Float64Var(&n.ratio, "seed-ratio", 0, "stop serving a complete torrent after uploading so many times its size (0: never)")
-	fs.Var(&n.seedTime, "seed-time", "stop serving a complete torrent after that time (0: never)")
-}
-
-func (n *netFlags) check() error {
-	if n.maxPeers < 1 || n.maxPeers > 10000 {
-		return failf(codeUsage, "--max-peers %d: must be between 1 and 10000", n.maxPeers)
-	}
-	if n.maxConns < 1 || n.maxConns > 100000 {
-		return failf(codeUsage, "--max-connections %d: must be between 1 and 100000", n.maxConns)
-	}
-	if !(n.ratio >= 0 && n.ratio <= 1e6) {
-		return failf(codeUsage, "--seed-ratio %v: must be between 0 and 1000000", n.ratio)
-	}
-	return nil
-}
-
 // cacheFlags are the flags of commands that keep pieces in the cache directory.
 type cacheFlags struct {
 	limit, minFree, ram config.Size
@@ -149,90 +107,6 @@ func (m *mountFlags) check() error {
 		return failf(codeUsage, "--umask %s: takes away your own right to read the files", m.umask.String())
 	}
 	return nil
-}
-
-// listenFlag is a list of addresses to accept connections on.
-type listenFlag struct{ list []string }
-
-// Set adds an address: a port alone, ":PORT" or "HOST:PORT".
-func (l *listenFlag) Set(s string) error {
-	addr := s
-	if _, err := strconv.ParseUint(s, 10, 16); err == nil {
-		addr = ":" + s
-	}
-	_, port, err := net.SplitHostPort(addr)
-	if err == nil {
-		_, err = strconv.ParseUint(port, 10, 16)
-	}
-	if err != nil {
-		return fmt.Errorf("%q is not a port or HOST:PORT", s)
-	}
-	l.list = append(l.list, addr)
-	return nil
-}
-
-func (l *listenFlag) Type() string   { return "addr" }
-func (l *listenFlag) String() string { return strings.Join(l.list, ",") }
-
-// Append, Replace and GetSlice make it a pflag.SliceValue.
-func (l *listenFlag) Append(s string) error       { return l.Set(s) }
-func (l *listenFlag) Replace(list []string) error { l.list = nil; return setAll(l, list) }
-func (l *listenFlag) GetSlice() []string          { return l.list }
-
-// peersFlag is a list of peers as HOST:PORT; names are looked up when used.
-type peersFlag struct{ list []string }
-
-// Set adds a peer.
-func (p *peersFlag) Set(s string) error {
-	host, port, err := net.SplitHostPort(s)
-	if n, perr := strconv.ParseUint(port, 10, 16); err != nil || perr != nil || n == 0 || host == "" {
-		return fmt.Errorf("%q is not HOST:PORT (an IPv6 address stands in brackets)", s)
-	}
-	p.list = append(p.list, s)
-	return nil
-}
-
-func (p *peersFlag) Type() string   { return "addr" }
-func (p *peersFlag) String() string { return strings.Join(p.list, ",") }
-
-// Append, Replace and GetSlice make it a pflag.SliceValue.
-func (p *peersFlag) Append(s string) error       { return p.Set(s) }
-func (p *peersFlag) Replace(list []string) error { p.list = nil; return setAll(p, list) }
-func (p *peersFlag) GetSlice() []string          { return p.list }
-
-func setAll(v pflag.Value, list []string) error {
-	for _, s := range list {
-		if err := v.Set(s); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// resolve looks the peers up and returns all their addresses.
-func (p *peersFlag) resolve() ([]netip.AddrPort, error) {
-	var out []netip.AddrPort
-	for _, s := range p.list {
-		if ap, err := netip.ParseAddrPort(s); err == nil {
-			out = append(out, ap)
-			continue
-		}
-		host, port, _ := net.SplitHostPort(s)
-		n, err := strconv.ParseUint(port, 10, 16)
-		if err != nil {
-			return nil, failf(codeUsage, "--peer %s: %w", s, err)
-		}
-		ips, err := net.LookupIP(host)
-		if err != nil {
-			return nil, failf(codeFailure, "--peer %s: %w", s, err)
-		}
-		for _, ip := range ips {
-			if addr, ok := netip.AddrFromSlice(ip); ok {
-				out = append(out, netip.AddrPortFrom(addr.Unmap(), uint16(n)))
-			}
-		}
-	}
-	return out, nil
 }
 
 // complete registers fixed words as completions of a flag.

@@ -67,7 +67,7 @@ func (g *getting) main(ctx context.Context, sources []string) (err error) {
 	if _, err := os.Stat(string(g.dir)); err == nil && !isDir(string(g.dir)) || errors.Is(err, syscall.ENOTDIR) {
 		return failf(codeDisk, "-o %s is not a directory", g.dir)
 	}
-	torrents, err := g.a.loadSources(ctx, sources)
+	torrents, err := g.a.loadSources(ctx, g.net.policy, sources)
 	if err != nil {
 		return err
 	}

@@ -22,7 +22,7 @@ func (a *app) infoCmd() *cobra.Command {
 		Args:              sourceArg,
 		ValidArgsFunction: completeTorrents,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			l, err := loadSource(cmd.Context(), args[0])
+			l, err := loadSource(cmd.Context(), nil, args[0])
 			if err != nil {
 				return err
 			}

@@ -153,7 +153,7 @@ func (m *mounting) run(ctx context.Context, sources []string) (err error) {
 	if err := m.awaitPredecessor(ctx); err != nil {
 		return err
 	}
-	torrents, err := m.a.loadSources(ctx, sources)
+	torrents, err := m.a.loadSources(ctx, m.net.policy, sources)
 	if err != nil {
 		return err
 	}

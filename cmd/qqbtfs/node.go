@@ -48,7 +48,7 @@ func (a *app) newNode(flags *netFlags, readTimeout time.Duration) (*node, error)
 	if err := a.openLogFile(); err != nil {
 		return nil, err
 	}
-	peers, err := flags.peers.resolve()
+	peers, err := flags.peers.resolve(context.Background(), flags.policy)
 	if err != nil {
 		return nil, err
 	}
@@ -60,8 +60,17 @@ func (a *app) newNode(flags *netFlags, readTimeout time.Duration) (*node, error)
 		DownloadLimit: int64(flags.down),
 		UploadLimit:   int64(flags.up),
 		NoUpload:      flags.noUpload,
+		Policy:        flags.policy,
+		Encryption:    flags.mode(),
+		Blocked:       flags.blocked,
 		Client:        userAgent(),
 		Logger:        a.log.Logger,
+	}
+	if s := flags.policy.String(); s != "" {
+		a.log.Info("network", "is", s)
+	}
+	if flags.blocked != nil {
+		a.log.Info("blocklist", "ranges", flags.blocked.Len(), "lines_skipped", flags.blocked.Skipped)
 	}
 	if a.common.verbose >= 2 {
 		cfg.Trace = a.traceMessage
@@ -83,9 +92,10 @@ func (a *app) traceMessage(addr netip.AddrPort, in bool, m wire.Message) {
 }
 
 // listen starts a session. Without a choice of the user it takes the first free
-// port from 6881 on, or any.
+// port from 6881 on, or any; with a proxy none, for a port of this machine's would give
+// away what the proxy hides.
 func listen(cfg fetch.Config) (*fetch.Session, error) {
-	if len(cfg.Listen) > 0 {
+	if len(cfg.Listen) > 0 || cfg.Policy.Proxied() {
 		s, err := fetch.NewSession(cfg)
 		return s, listenError(err)
 	}

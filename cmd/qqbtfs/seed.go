@@ -55,7 +55,7 @@ func (s *seeding) main(ctx context.Context, source string) (err error) {
 	if s.data == "" {
 		s.data = "."
 	}
-	l, err := loadSource(ctx, source)
+	l, err := loadSource(ctx, s.net.policy, source)
 	if err != nil {
 		return err
 	}
@@ -121,10 +121,13 @@ func checkTrackerAddr(addr string) error {
 // startTracker runs the tracker beside the seed, if it is wanted, and returns its
 // announce URLs.
 func (s *seeding) startTracker() (urls []string, stop func(), err error) {
-	if s.tracker == "" {
+	switch {
+	case s.tracker == "":
 		return nil, func() {}, nil
+	case s.net.policy.Proxied():
+		return nil, nil, failf(codeUsage, "--with-tracker cannot be reached through --proxy: leave one of them out")
 	}
-	srv := trackerd.New(trackerd.Options{Logger: s.a.log.Logger})
+	srv := trackerd.New(trackerd.Options{Logger: s.a.log.Logger, Policy: s.net.policy})
 	if err := srv.Listen(s.tracker); err != nil {
 		return nil, nil, failf(codeFailure, "--with-tracker %s: %w", s.tracker, trackerError(err))
 	}

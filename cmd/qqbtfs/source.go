@@ -15,7 +15,6 @@ import (
 	"path"
 	"strings"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -23,6 +22,7 @@ import (
 	"github.com/qqbtfs/qqbtfs/fetch/metainfo"
 	"github.com/qqbtfs/qqbtfs/fetch/tracker"
 	"github.com/qqbtfs/qqbtfs/peerconn/bencode"
+	"github.com/qqbtfs/qqbtfs/peerconn/netpolicy"
 )
 
 const (
@@ -63,13 +63,13 @@ type loaded struct {
 
 // loadSources loads all sources at once and keeps their order. The same torrent
 // given twice is one torrent.
-func (a *app) loadSources(ctx context.Context, sources []string) ([]*loaded, error) {
+func (a *app) loadSources(ctx context.Context, policy *netpolicy.Policy, sources []string) ([]*loaded, error) {
 	all := make([]*loaded, len(sources))
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(8)
 	for i, s := range sources {
 		g.Go(func() (err error) {
-			all[i], err = loadSource(gctx, s)
+			all[i], err = loadSource(gctx, policy, s)
 			return err
 		})
 	}
@@ -94,7 +94,7 @@ func (a *app) loadSources(ctx context.Context, sources []string) ([]*loaded, err
 }
 
 // loadSource loads one torrent. Its errors name the source, without secrets.
-func loadSource(ctx context.Context, s string) (*loaded, error) {
+func loadSource(ctx context.Context, policy *netpolicy.Policy, s string) (*loaded, error) {
 	name := s
 	var raw []byte
 	var err error
@@ -105,7 +105,7 @@ func loadSource(ctx context.Context, s string) (*loaded, error) {
 		return nil, failf(codeSource, "the SOURCE is empty: give a .torrent file or the http(s) URL of one")
 	case isURL(s):
 		name = shownURL(s)
-		raw, err = fetchURL(ctx, s)
+		raw, err = fetchURL(ctx, policy, s)
 	case hasScheme(s):
 		name, err = shownURL(s), errors.New("only http and https URLs are supported")
 	default:
@@ -197,8 +197,8 @@ func shownURL(s string) string {
 	return tracker.MaskURL(u.Scheme+"://"+u.Host+dir) + name
 }
 
-// fetchURL fetches a .torrent file over http or https.
-func fetchURL(ctx context.Context, s string) ([]byte, error) {
+// fetchURL fetches a .torrent file over http or https, by that policy's way.
+func fetchURL(ctx context.Context, policy *netpolicy.Policy, s string) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, sourceTimeout)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s, nil)
@@ -206,7 +206,7 @@ func fetchURL(ctx context.Context, s string) ([]byte, error) {
 		return nil, errors.New("is not a valid URL")
 	}
 	req.Header.Set("User-Agent", userAgent())
-	client := newSourceClient()
+	client := newSourceClient(policy)
 	defer client.CloseIdleConnections()
 	resp, err := client.Do(req)
 	if err != nil {
@@ -236,13 +236,20 @@ func downloadError(ctx context.Context, err error) error {
 
 // newSourceClient returns an HTTP client that follows a few redirects, to http
 // and https only, and past its redirectGuard.
-func newSourceClient() *http.Client {
+func newSourceClient(policy *netpolicy.Policy) *http.Client {
 	var guard redirectGuard
-	dialer := net.Dialer{Timeout: 10 * time.Second, Control: guard.control}
+	environment := http.ProxyFromEnvironment
+	if policy.Proxied() {
+		environment = nil // --proxy goes before it
+	}
 	return &http.Client{
 		Transport: &http.Transport{
-			Proxy:                  http.ProxyFromEnvironment,
-			DialContext:            dialer.DialContext,
+			Proxy: environment,
+			DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
+				ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+				defer cancel()
+				return policy.DialChecked(ctx, network, addr, guard.check)
+			},
 			ForceAttemptHTTP2:      true,
 			TLSHandshakeTimeout:    10 * time.Second,
 			MaxResponseHeaderBytes: 64 << 10,
@@ -263,12 +270,8 @@ func newSourceClient() *http.Client {
 // address: a server must not be able to make us ask for what only we can reach.
 type redirectGuard struct{ public atomic.Bool }
 
-// control is a net.Dialer's Control; addr is an IP address with a port.
-func (g *redirectGuard) control(_, addr string, _ syscall.RawConn) error {
-	ap, err := netip.ParseAddrPort(addr)
-	if err != nil {
-		return err
-	}
+// check is a netpolicy.Check.
+func (g *redirectGuard) check(ap netip.AddrPort) error {
 	if !isLocal(ap.Addr().Unmap()) {
 		g.public.Store(true)
 		return nil

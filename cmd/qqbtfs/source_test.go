@@ -61,7 +61,7 @@ func TestLoadFromURL(t *testing.T) {
 		"/text": "is not a torrent", "/magnet": "magnet link", "/large": "larger than 10.0 MiB", "/bomb": "larger than 10.0 MiB",
 		"/loop": "more than 5 redirects", "/file": "redirected to a file URL",
 	} {
-		l, err := loadSource(t.Context(), srv.URL+path)
+		l, err := loadSource(t.Context(), nil, srv.URL+path)
 		switch {
 		case want == "" && (err != nil || l.meta.Info.Name != "tiny"):
 			t.Errorf("%s: %v", path, err)
@@ -76,7 +76,7 @@ func TestErrorsKeepSecrets(t *testing.T) {
 	srv := httptest.NewServer(http.NotFoundHandler())
 	url := strings.Replace(srv.URL, "http://", "http://user:hunter2@", 1) + "/x?passkey=hunter2"
 	for range 2 { // once answered, once not
-		_, err := loadSource(t.Context(), url)
+		_, err := loadSource(t.Context(), nil, url)
 		if err == nil || strings.Contains(err.Error(), "hunter2") || !strings.Contains(err.Error(), "/x") {
 			t.Errorf("error is %v", err)
 		}
@@ -91,7 +91,7 @@ func TestLoadEndsWithContext(t *testing.T) {
 		<-r.Context().Done()
 	}))
 	defer srv.Close()
-	if _, err := newApp(nil, nil).loadSources(ctx, []string{srv.URL}); exitCode(err) != codeIncomplete {
+	if _, err := newApp(nil, nil).loadSources(ctx, nil, []string{srv.URL}); exitCode(err) != codeIncomplete {
 		t.Errorf("interrupted load: %v", err)
 	}
 }
@@ -130,7 +130,7 @@ func TestRedirectGuard(t *testing.T) {
 		var g redirectGuard
 		var err error
 		for _, addr := range strings.Fields(c.dials) {
-			err = g.control("tcp", netip.MustParseAddrPort(addr).String(), nil)
+			err = g.check(netip.MustParseAddrPort(addr))
 		}
 		if (err == nil) != c.ok {
 			t.Errorf("%s: %v", c.dials, err)
@@ -144,7 +144,7 @@ func TestSameTorrentTwiceIsOne(t *testing.T) {
 	two := writeTestFile(t, dir+"/two.torrent", tinyTorrent(t, "tiny"))
 	three := writeTestFile(t, dir+"/three.torrent", tinyTorrent(t, "other"))
 	var log bytes.Buffer
-	got, err := newApp(nil, &log).loadSources(t.Context(), []string{one, two, three})
+	got, err := newApp(nil, &log).loadSources(t.Context(), nil, []string{one, two, three})
 	if err != nil || len(got) != 2 || got[0].source != one || got[1].source != three {
 		t.Errorf("loaded %d, %v", len(got), err)
 	}

@@ -169,6 +169,9 @@ func printTorrent(w io.Writer, s fetch.Status, now time.Time) error {
 	row("cache", "%s: %s on disk%s, %s in memory", s.Cache.State, formatBytes(s.Cache.DiskBytes), atMost(s.Cache.DiskLimit), formatBytes(s.Cache.RAMBytes))
 	row("", "read %s from memory, %s from disk; %s damaged",
 		times(s.Cache.RAMHits), times(s.Cache.DiskHits), plural(int(s.Cache.Damaged), "piece"))
+	if s.Blocked > 0 {
+		row("blocklist", "%s turned away", times(s.Blocked))
+	}
 	row("info-hash", "%s", s.InfoHash)
 	row("trackers", "%d", len(s.Trackers))
 	for _, tr := range s.Trackers {
@@ -257,6 +260,7 @@ func peerNotes(p fetch.PeerStatus) string {
 		text string
 	}{
 		{!p.Outgoing, "incoming"},
+		{p.Encrypted, "encrypted"},
 		{p.Choked, "chokes us"},
 		{p.Snubbed, "silent"},
 		{p.Owes > 0, fmt.Sprintf("owes %d", p.Owes)},

@@ -22,11 +22,11 @@ func testStatus() mountStatus {
 		Torrents: []fetch.Status{{
 			Name: "film\x1b.mkv", InfoHash: strings.Repeat("ab", 20), State: "waiting for piece 812: 3 peers have it, all choke us (1.2 s)",
 			Pieces: 1000, PiecesHave: 500, Bytes: 1 << 30, BytesHave: 1 << 29, DownRate: 2.5e6, UpRate: 1e3,
-			Downloaded: 1<<29 + 4096, Uploaded: 1 << 20, Wasted: 4096, HashFailures: 2, Banned: 1, KnownPeers: 40, Fill: true, Filling: true,
+			Downloaded: 1<<29 + 4096, Uploaded: 1 << 20, Wasted: 4096, HashFailures: 2, Banned: 1, Blocked: 7, KnownPeers: 40, Fill: true, Filling: true,
 			Waits:   2,
 			Waiting: []string{"piece 812: 3 peers have it, all choke us (1.2 s)", "piece 9: nobody has it (0.5 s)"},
 			Peers: []fetch.PeerStatus{
-				{Addr: "10.0.0.1:6881", Client: "aria2/1.36", Outgoing: true, Progress: 1, DownRate: 2.5e6, RTT: 51.4, Owes: 12},
+				{Addr: "10.0.0.1:6881", Client: "aria2/1.36", Outgoing: true, Encrypted: true, Progress: 1, DownRate: 2.5e6, RTT: 51.4, Owes: 12},
 				{Addr: "[2001:db8::1]:51413", Client: "-TR3000-", Progress: 0.25, UpRate: 1e3, Choked: true, Snubbed: true, Unchoked: true, Interested: true},
 			},
 			Trackers: []tracker.Status{

@@ -121,23 +121,11 @@ func onSocket(c syscall.RawConn, f func(fd int) error) error {
 	return failed
 }
 
-// bindToDevice needs a right for it before Linux 5.7 only: EPERM.
-func bindToDevice(fd int, device string) error {
-	if device == "" {
-		return nil
-	}
-	if err := unix.SetsockoptString(fd, unix.SOL_SOCKET, unix.SO_BINDTODEVICE, device); err != nil {
-		return fmt.Errorf("bind to interface %s: %w", device, err)
-	}
-	return nil
-}
-
 func bindToAddr(fd int, network string, source netip.Addr) error {
 	if source.Is6() != isV6(network) {
 		return fmt.Errorf("%v over %s: %w", source, network, unix.EADDRNOTAVAIL)
 	}
-	// The port is chosen on connecting, so connections to different peers may share one.
-	_ = unix.SetsockoptInt(fd, unix.SOL_IP, unix.IP_BIND_ADDRESS_NO_PORT, 1)
+	choosePortLate(fd)
 	if err := unix.Bind(fd, sockaddr(source)); err != nil {
 		return fmt.Errorf("bind to %v: %w", source, err)
 	}

@@ -11,6 +11,8 @@ import (
 	"net/netip"
 	"sync"
 	"time"
+
+	"github.com/qqbtfs/qqbtfs/peerconn/netpolicy"
 )
 
 // Options configure a Server. The zero value is ready for use.
@@ -21,6 +23,8 @@ type Options struct {
 	// MaxTorrents and MaxPeers, of one torrent, bound the memory: about 150
 	// bytes a peer. Zero means 1,000 each.
 	MaxTorrents, MaxPeers int
+	// Policy is where to be reached. Nil means everywhere.
+	Policy *netpolicy.Policy
 	// Logger gets a debug line per announce. Nil means none.
 	Logger *slog.Logger
 }
@@ -77,7 +81,7 @@ func New(opt Options) *Server {
 // Listen binds addr (host:port; port 0 picks one) for HTTP and UDP and serves
 // both in the background. It is called once.
 func (s *Server) Listen(addr string) error {
-	tcp, udp, err := bind(addr)
+	tcp, udp, err := bind(s.opt.Policy, addr)
 	if err != nil {
 		return fmt.Errorf("tracker: listen on %s: %w", addr, err)
 	}
@@ -95,15 +99,16 @@ func (s *Server) Listen(addr string) error {
 }
 
 // bind gets the same port for both protocols.
-func bind(addr string) (net.Listener, *net.UDPConn, error) {
+func bind(policy *netpolicy.Policy, addr string) (net.Listener, *net.UDPConn, error) {
 	var err error
+	ctx := context.Background()
 	for range 10 { // a port that is free for TCP may be taken for UDP
 		var tcp net.Listener
-		if tcp, err = net.Listen("tcp", addr); err != nil {
+		if tcp, err = policy.Listen(ctx, "tcp", addr); err != nil {
 			return nil, nil, err
 		}
 		var udp net.PacketConn
-		if udp, err = net.ListenPacket("udp", samePort(addr, tcp.Addr())); err == nil {
+		if udp, err = policy.ListenPacket(ctx, "udp", samePort(addr, tcp.Addr())); err == nil {
 			return tcp, udp.(*net.UDPConn), nil
 		}
 		tcp.Close()
