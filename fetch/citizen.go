@@ -3,7 +3,9 @@ package fetch
 import (
 	"encoding/binary"
 
+	"github.com/qqbtfs/qqbtfs/fetch/metadata"
 	"github.com/qqbtfs/qqbtfs/fetch/swarm"
+	"github.com/qqbtfs/qqbtfs/peerconn"
 	"github.com/qqbtfs/qqbtfs/peerconn/extension"
 	"github.com/qqbtfs/qqbtfs/peerconn/proto"
 	"github.com/qqbtfs/qqbtfs/peerconn/wire"
@@ -14,10 +16,13 @@ const dontHaveName = "lt_donthave"
 
 // ourExtensions are the extensions that we support, with the ids that we want their
 // messages to have (BEP 10). It is never changed.
-var ourExtensions = map[string]uint8{dontHaveName: 7}
+var ourExtensions = map[string]uint8{metadata.Extension: idMetadata, dontHaveName: 7}
 
 // extension takes in a message of one of our extensions.
-func (p *peer) extension(m proto.ExtMessage) {
+func (p *peer) extension(c peerconn.Conn, m proto.ExtMessage) {
+	if m.Name == metadata.Extension {
+		p.giveMetadata(c, m.Payload)
+	}
 	if m.Name != dontHaveName || len(m.Payload) != 4 {
 		return
 	}

@@ -3,7 +3,6 @@ package fetch
 import (
 	"sync"
 
-	"github.com/qqbtfs/qqbtfs/fetch/swarm"
 	"github.com/qqbtfs/qqbtfs/peerconn"
 )
 
@@ -11,28 +10,28 @@ import (
 // the torrent has caught up.
 const crowded = 8192
 
-// inbox carries events and calls to a torrent's goroutine. Nobody ever waits to
+// inbox carries events of type E and calls to a torrent's goroutine. Nobody ever waits to
 // put something in; connections that fill it are paused.
-type inbox struct {
+type inbox[E any] struct {
 	wake chan struct{} // has a token when there is something to look at
 
 	mu     sync.Mutex
-	events []swarm.Event
+	events []E
 	calls  []func()
 	paused []peerconn.Conn
 }
 
-func newInbox() *inbox { return &inbox{wake: make(chan struct{}, 1)} }
+func newInbox[E any]() *inbox[E] { return &inbox[E]{wake: make(chan struct{}, 1)} }
 
 // ring wakes the torrent.
-func (b *inbox) ring() {
+func (b *inbox[E]) ring() {
 	select {
 	case b.wake <- struct{}{}:
 	default:
 	}
 }
 
-func (b *inbox) post(evs ...swarm.Event) {
+func (b *inbox[E]) post(evs ...E) {
 	b.mu.Lock()
 	b.events = append(b.events, evs...)
 	b.mu.Unlock()
@@ -40,7 +39,7 @@ func (b *inbox) post(evs ...swarm.Event) {
 }
 
 // postFrom is post for a connection. With false it has to pause until resumed.
-func (b *inbox) postFrom(c peerconn.Conn, evs []swarm.Event) bool {
+func (b *inbox[E]) postFrom(c peerconn.Conn, evs []E) bool {
 	b.mu.Lock()
 	b.events = append(b.events, evs...)
 	full := len(b.events) > crowded
@@ -53,7 +52,7 @@ func (b *inbox) postFrom(c peerconn.Conn, evs []swarm.Event) bool {
 }
 
 // call has f run on the torrent's goroutine.
-func (b *inbox) call(f func()) {
+func (b *inbox[E]) call(f func()) {
 	b.mu.Lock()
 	b.calls = append(b.calls, f)
 	b.mu.Unlock()
@@ -62,7 +61,7 @@ func (b *inbox) call(f func()) {
 
 // take empties the inbox into events, which it may use the memory of, and
 // returns what was paused.
-func (b *inbox) take(events []swarm.Event) ([]swarm.Event, []func(), []peerconn.Conn) {
+func (b *inbox[E]) take(events []E) ([]E, []func(), []peerconn.Conn) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	got, calls, paused := b.events, b.calls, b.paused

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"slices"
 
+	"github.com/qqbtfs/qqbtfs/fetch/metadata"
 	"github.com/qqbtfs/qqbtfs/fetch/swarm"
 	"github.com/qqbtfs/qqbtfs/peerconn"
 	"github.com/qqbtfs/qqbtfs/peerconn/extension"
@@ -23,6 +24,7 @@ type peer struct {
 	met      bool          // the handshake was done; only the connection's goroutine uses it
 	evs      []swarm.Event // reused by the connection's goroutine
 	told     bool          // what we said last as upload_only; the loop's once connected
+	metadata metadata.Server
 }
 
 // protoConfig is our side of a connection to addr, about the torrent by this hash.
@@ -36,10 +38,18 @@ func (t *Torrent) protoConfig(addr netip.AddrPort, hash [20]byte) proto.Config {
 	return proto.Config{
 		Handshake:   h,
 		V2Hash:      t.v2Hash(),
-		Extension:   extension.Handshake{M: ourExtensions, V: t.s.cfg.Client, Port: t.s.Port(), YourIP: addr.Addr()},
+		Extension:   t.extensions(addr),
 		NumPieces:   t.lay.NumPieces(),
 		PieceLength: t.lay.PieceLength,
 		Total:       t.lay.Total,
+	}
+}
+
+// extensions is our extension handshake.
+func (t *Torrent) extensions(addr netip.AddrPort) extension.Handshake {
+	return extension.Handshake{
+		M: ourExtensions, MetadataSize: int64(len(t.meta.InfoRaw)),
+		V: t.s.cfg.Client, Port: t.s.Port(), YourIP: addr.Addr(),
 	}
 }
 
@@ -51,7 +61,7 @@ func (t *Torrent) newPeer(addr netip.AddrPort, outgoing bool) *peer {
 		return nil
 	}
 	t.lastPeer++
-	p := &peer{t: t, id: t.lastPeer, addr: addr, outgoing: outgoing}
+	p := &peer{t: t, id: t.lastPeer, addr: addr, outgoing: outgoing, metadata: metadata.NewServer(t.meta.InfoRaw)}
 	t.peers[p.id] = p
 	t.connected.Add(1)
 	return p
@@ -142,7 +152,7 @@ func (p *peer) translate(c peerconn.Conn, ev proto.Event) {
 			UploadOnly: ev.Ext.UploadOnly != nil && *ev.Ext.UploadOnly,
 		})
 	case proto.ExtMessage:
-		p.extension(ev)
+		p.extension(c, ev)
 	case proto.Handshaken:
 		p.handshaken(c, ev.Remote)
 	}

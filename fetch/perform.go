@@ -51,6 +51,8 @@ func (t *Torrent) after(ev swarm.Event) {
 				delete(t.scratch, k)
 			}
 		}
+	case swarm.PieceVerified:
+		t.checkChosen()
 	case swarm.PieceFailed:
 		t.log.Warn("piece does not match its hash, fetching it again", "piece", ev.Piece)
 	}

@@ -84,6 +84,7 @@ type Session struct {
 
 	mu       sync.Mutex
 	torrents map[[20]byte]*Torrent // by each of their info-hashes
+	pending  map[[20]byte]*Pending
 	closed   bool
 }
 
@@ -101,7 +102,7 @@ func NewSession(cfg Config) (*Session, error) {
 	if cfg.Client == "" {
 		cfg.Client = "qqbtfs"
 	}
-	s := &Session{cfg: cfg, log: cfg.Logger, peerID: newPeerID(), torrents: map[[20]byte]*Torrent{}}
+	s := &Session{cfg: cfg, log: cfg.Logger, peerID: newPeerID(), torrents: map[[20]byte]*Torrent{}, pending: map[[20]byte]*Pending{}}
 	opt := peerconn.Options{
 		Listen:        cfg.Listen,
 		Accept:        s.accept,
@@ -182,12 +183,38 @@ func (s *Session) Blocked() int64 { return s.blocked.Load() }
 // accept decides about an incoming connection.
 func (s *Session) accept(remote wire.Handshake, addr netip.AddrPort) (proto.Config, peerconn.Handler, error) {
 	s.mu.Lock()
-	t := s.torrents[remote.InfoHash]
+	t, p := s.torrents[remote.InfoHash], s.pending[remote.InfoHash]
 	s.mu.Unlock()
-	if t == nil {
-		return proto.Config{}, nil, fmt.Errorf("no torrent with info-hash %x", remote.InfoHash)
+	switch {
+	case t != nil:
+		return t.admit(addr, remote)
+	case p != nil:
+		return p.admit(addr, remote)
 	}
-	return t.admit(addr, remote)
+	return proto.Config{}, nil, fmt.Errorf("no torrent with info-hash %x", remote.InfoHash)
+}
+
+func (s *Session) registerPending(p *Pending) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return ErrClosed
+	}
+	for _, h := range p.hashes {
+		if s.torrents[h] != nil || s.pending[h] != nil {
+			return fmt.Errorf("torrent %x is there already", h)
+		}
+	}
+	for _, h := range p.hashes {
+		s.pending[h] = p
+	}
+	return nil
+}
+
+func (s *Session) unregisterPending(p *Pending) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	maps.DeleteFunc(s.pending, func(_ [20]byte, other *Pending) bool { return other == p })
 }
 
 func (s *Session) register(t *Torrent) error {
@@ -237,6 +264,12 @@ func (s *Session) all() []*Torrent {
 	return list
 }
 
+func (s *Session) allPending() []*Pending {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Collect(maps.Values(s.pending))
+}
+
 // Close closes all torrents and then everything that they share. ctx bounds
 // the last announces.
 func (s *Session) Close(ctx context.Context) error {
@@ -248,6 +281,9 @@ func (s *Session) Close(ctx context.Context) error {
 	s.mu.Unlock()
 	s.watching.Wait()
 	var wg sync.WaitGroup
+	for _, p := range s.allPending() {
+		wg.Go(func() { p.Close(ctx) })
+	}
 	for _, t := range s.all() {
 		wg.Go(func() { t.Close(ctx) })
 	}

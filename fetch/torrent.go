@@ -33,6 +33,9 @@ type TorrentConfig struct {
 	// FillAfter holds the fill back until the first reader or for so long: whoever
 	// mounts a torrent lists it first, and a fast fill takes all processors.
 	FillAfter time.Duration
+	// Select says which files the fill is for, by their index in the metainfo; nil
+	// means all. Other files are fetched as they are read.
+	Select func(file int) bool
 	// Peers are connected to directly.
 	Peers []netip.AddrPort
 	// Window bounds what is read ahead for all readers together, in bytes, so that a
@@ -66,8 +69,9 @@ type Torrent struct {
 	store    cache.Store
 	pool     *cache.Pool
 	announce announcers
-	in       *inbox
+	in       *inbox[swarm.Event]
 	waits    waits
+	chosen   *selection // nil: all files
 
 	ctx       context.Context // ends when the torrent closes
 	cancel    context.CancelFunc
@@ -104,7 +108,7 @@ func (s *Session) Add(cfg TorrentConfig) (*Torrent, error) {
 	t := &Torrent{
 		s: s, cfg: cfg, meta: m, hashes: m.Hashes(), lay: Layout(m), sum: Geometry(m).Sum, store: cfg.Store, pool: cfg.Pool,
 		log:      s.log.With("torrent", m.Info.Name),
-		in:       newInbox(),
+		in:       newInbox[swarm.Event](),
 		started:  time.Now(),
 		done:     make(chan struct{}),
 		complete: make(chan struct{}),
@@ -141,7 +145,8 @@ func (s *Session) Add(cfg TorrentConfig) (*Torrent, error) {
 		SeedTime:    cfg.SeedTime,
 	})
 	t.uploadOnly.Store(t.swarm.UploadOnly())
-	if have.All() {
+	t.chosen = t.selection()
+	if have.All() || t.chosen.complete(t.store.Has) {
 		close(t.complete)
 	}
 	t.announce = t.newAnnouncers()
@@ -155,7 +160,7 @@ func (s *Session) Add(cfg TorrentConfig) (*Torrent, error) {
 	return t, nil
 }
 
-// Done returns a channel that is closed once every piece is here.
+// Done returns a channel that is closed once every piece that the fill is for is here.
 func (t *Torrent) Done() <-chan struct{} { return t.complete }
 
 // Seeded returns a channel that is closed once the seeding has reached its goal:
@@ -245,7 +250,7 @@ func (t *Torrent) turn() {
 		c.Resume()
 	}
 	now := time.Now()
-	if demand, changed := t.waits.demand(now, t.mayFill()); changed {
+	if demand, changed := t.waits.demand(now, t.mayFill(), t.chosen); changed {
 		t.swarm.Step(now, swarm.Wanted{Demand: demand})
 	}
 	for _, ev := range events {
@@ -269,7 +274,7 @@ func (t *Torrent) turn() {
 
 // mayFill reports whether the fill goes on.
 func (t *Torrent) mayFill() bool {
-	return t.cfg.Fill && !t.full() && (t.waits.read() || time.Since(t.started) >= t.cfg.FillAfter)
+	return t.cfg.Fill && !t.full() && !t.chosen.done() && (t.waits.read() || time.Since(t.started) >= t.cfg.FillAfter)
 }
 
 // full reports whether the store has no room for what nobody asked for.

@@ -131,9 +131,9 @@ func (w *waits) justFailed(i int) bool {
 	return ok
 }
 
-// demand returns what is wanted now, the fill included or not, and whether that
-// has changed.
-func (w *waits) demand(now time.Time, fill bool) (picker.Demand, bool) {
+// demand returns what is wanted now, the fill included or not, that of all files or of
+// those chosen, and whether it has changed.
+func (w *waits) demand(now time.Time, fill bool, chosen *selection) (picker.Demand, bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if fill != w.fill {
@@ -149,7 +149,10 @@ func (w *waits) demand(now time.Time, fill bool) (picker.Demand, bool) {
 		return picker.Demand{}, false
 	}
 	w.dirty = false
-	d := picker.Demand{Fill: fill}
+	d := picker.Demand{Fill: fill && chosen == nil}
+	if fill && chosen != nil {
+		d.Some = chosen.pieces
+	}
 	d.Urgent = slices.SortedFunc(maps.Keys(w.pieces), func(a, b int) int {
 		return int(w.pieces[a].seq) - int(w.pieces[b].seq)
 	})

@@ -25,7 +25,7 @@ func TestNeeds(t *testing.T) {
 			}
 		}
 		w.dirty = true
-		d, _ := w.demand(time.Now(), false)
+		d, _ := w.demand(time.Now(), false, nil)
 		if len(d.Readahead) < len(windows) {
 			t.Fatalf("windows %v, want %v", d.Readahead, windows)
 		}

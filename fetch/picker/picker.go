@@ -60,6 +60,7 @@ type Demand struct {
 	Urgent    []int   // pieces that reads wait for, in the order to serve them
 	Readahead []Range // what handles want next, in the order to serve them
 	Fill      bool    // everything else too
+	Some      []Range // these too, in the background, if not all
 	Next      []Range // with Fill: where to begin with that; costs no byte more
 }
 

@@ -199,6 +199,7 @@ func (p *Picker) planBackground(now time.Time, s *source, queue time.Duration, o
 		out = p.planRanges(now, s, p.demand.Next, queue, Background, out)
 		out = p.planScarce(now, s, queue, out)
 	}
+	out = p.planRanges(now, s, p.demand.Some, queue, Background, out)
 	// What is begun is finished first, also when nobody wants it any more: its
 	// bytes are spent already.
 	out = p.planPartial(now, s, queue, out, func(int) bool { return true })

@@ -182,7 +182,7 @@ func (s *Swarm) Step(now time.Time, ev Event) {
 	case Wanted:
 		s.pick.SetDemand(ev.Demand)
 		s.urgent = ev.Urgent
-		s.wants = ev.Fill || len(ev.Urgent)+len(ev.Readahead) > 0
+		s.wants = ev.Fill || len(ev.Urgent)+len(ev.Readahead)+len(ev.Some) > 0
 		s.dirty = true
 	case PeersFound:
 		for _, a := range ev.Addrs {
