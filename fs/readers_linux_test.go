@@ -78,7 +78,7 @@ func TestDeadReadersDoNotStallALiveFile(t *testing.T) {
 		results = append(results, pread(t, fmt.Sprintf("%s/dead/%d", f.Dir(), i), 0))
 	}
 	await(t, tor, waiting(16))
-	within(t, 2*time.Second, "reading the live file", func() {
+	within(t, 10*time.Second, "reading the live file", func() {
 		got, err := exec.Command("cat", f.Dir()+"/live").Output()
 		if err != nil || !bytes.Equal(got, live.Content(0)) {
 			t.Errorf("%d bytes, %v", len(got), err)

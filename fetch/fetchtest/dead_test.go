@@ -77,7 +77,7 @@ func TestReadsBesideDeadPieces(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			var usual, beside []time.Duration
-			for seed := range uint64(2) {
+			for seed := range uint64(max(1, defaultRuns/150)) {
 				usual = append(usual, x.reads(t, seed, 0)...)
 				beside = append(beside, x.reads(t, seed, deadReaders)...)
 			}
