@@ -92,6 +92,9 @@ func (c *Client) Know(addrs ...netip.AddrPort) {
 	c.post(swarm.PeersFound{Addrs: addrs, Source: "test"})
 }
 
+// Resumed tells the client that the machine was suspended.
+func (c *Client) Resumed() { c.post(swarm.NetworkChanged{Slept: true}) }
+
 // post puts an event into the inbox; it is looked at a moment later, as by
 // another goroutine.
 func (c *Client) post(ev swarm.Event) {
@@ -108,6 +111,9 @@ func (c *Client) wake() {
 
 // turn steps the swarm through what came in and does what it says.
 func (c *Client) turn() {
+	if c.frozen(c.turn) {
+		return
+	}
 	c.turning = false
 	now := c.w.clock.time()
 	if d, changed := c.demand.take(); changed {

@@ -33,13 +33,14 @@ type node interface {
 // host is a machine. The connections share its link: its uplink is given to
 // them in turns, a write at a time.
 type host struct {
-	w    *World
-	name string
-	addr netip.AddrPort // that it listens on
-	link Link
-	node node
-	down bool // not reachable: dials time out, connections are gone
-	mute bool // writes nothing
+	w     *World
+	name  string
+	addr  netip.AddrPort // that it listens on
+	link  Link
+	node  node
+	down  bool          // not reachable: dials time out, connections are gone
+	mute  bool          // writes nothing
+	thaws time.Duration // until then the program on it is stopped
 
 	ends     []*end
 	turn     int  // index in ends of the next to write
@@ -124,7 +125,7 @@ func (e *end) watch() {
 		return
 	}
 	e.host.w.clock.at(until(d), func() {
-		if !e.open {
+		if !e.open || e.host.frozen(e.watch) {
 			return
 		}
 		if err := e.conn.Tick(e.host.w.clock.time()); err != nil {
@@ -134,6 +135,15 @@ func (e *end) watch() {
 		e.host.pump()
 		e.watch()
 	})
+}
+
+// frozen reports whether the program on the host is stopped; f is called when it goes on.
+func (h *host) frozen(f func()) bool {
+	if h.thaws <= h.w.clock.now {
+		return false
+	}
+	h.w.clock.at(h.thaws, f)
+	return true
 }
 
 // pump writes what waits, as the uplink allows.
@@ -208,6 +218,9 @@ func (e *end) arrive(b []byte) {
 }
 
 func (e *end) read(b []byte) {
+	if e.host.frozen(func() { e.read(b) }) {
+		return
+	}
 	defer e.host.w.recycle(b)
 	if !e.open {
 		return

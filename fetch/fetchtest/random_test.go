@@ -170,7 +170,7 @@ func (x *chaos) read(h *Handle) {
 
 func (x *chaos) trouble() {
 	some := func() string { return x.others[x.rnd.IntN(len(x.others))] }
-	switch op := x.rnd.IntN(6); {
+	switch op := x.rnd.IntN(9); {
 	case op == 0:
 		x.log("%v: the honest seed's connections break", x.Now())
 		x.Cut("honest")
@@ -182,7 +182,19 @@ func (x *chaos) trouble() {
 			x.log("%v: piece %d is lost", x.Now(), i)
 			x.c.lose(i)
 		}
+	case op == 6:
+		d := time.Duration(x.rnd.IntN(90_000)) * time.Millisecond
+		x.log("%v: the client is stopped for %v", x.Now(), d)
+		x.Freeze("client", d)
+	case op == 7:
+		x.log("%v: the client was suspended, and its connections are dead", x.Now())
+		x.suspend()
 	case len(x.others) == 0:
+	case op == 8:
+		name := some()
+		x.log("%v: %s vanishes", x.Now(), name)
+		x.Vanish(name)
+		x.After(time.Duration(x.rnd.IntN(30_000))*time.Millisecond, func() { x.Start(name) })
 	case op == 3:
 		name := some()
 		x.log("%v: %s goes", x.Now(), name)
@@ -191,6 +203,16 @@ func (x *chaos) trouble() {
 	default:
 		x.Cut(some())
 	}
+}
+
+// suspend has all hosts forget their connections, while the client's look alive.
+func (x *chaos) suspend() {
+	for _, name := range append([]string{"honest"}, x.others...) {
+		was := x.byName[name].down
+		x.Vanish(name)
+		x.byName[name].down = was
+	}
+	x.c.Resumed()
 }
 
 // run lets the swarm live until all that was asked for is here.

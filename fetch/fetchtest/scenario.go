@@ -28,7 +28,8 @@ import (
 //
 // What can happen: know NAME..., fill on|off, read PIECE[-PIECE], open PIECES (a
 // handle with that window), next (the handle reads its next piece), cancel, lose
-// PIECE, cut NAME, stop NAME, start NAME, why PIECE, peers.
+// PIECE, cut NAME, stop NAME, vanish NAME (a stop that nobody is told of), start NAME,
+// freeze NAME TIME, resumed (from a suspend), why PIECE, peers.
 //
 // Running it prints a line for each thing shown, for each read that ends, and
 // at the end the counters of the clients. Empty lines and those that begin with
@@ -238,12 +239,22 @@ func (s *Scenario) action(w words) (func(), error) {
 		return s.cancel, nil
 	case "peers":
 		return s.peers, nil
-	case "cut", "stop", "start":
+	case "resumed":
+		return s.c.Resumed, nil
+	case "freeze":
+		var d time.Duration
+		if s.w.byName[w[1]] == nil {
+			return nil, fmt.Errorf("no host %q", w[1])
+		}
+		err := w.time(2, &d)
+		return func() { s.w.Freeze(w[1], d) }, err
+	case "cut", "stop", "vanish", "start":
 		if s.w.byName[w[1]] == nil {
 			return nil, fmt.Errorf("no host %q", w[1])
 		}
 		return map[string]func(){
 			"cut": func() { s.w.Cut(w[1]) }, "stop": func() { s.w.Stop(w[1]) }, "start": func() { s.w.Start(w[1]) },
+			"vanish": func() { s.w.Vanish(w[1]) },
 		}[w[0]], nil
 	}
 	return nil, fmt.Errorf("unknown action %q", w[0])

@@ -97,6 +97,23 @@ func (w *World) Stop(name string) {
 	w.Cut(name)
 }
 
+// Vanish takes a host off the network without a word: its connections are forgotten
+// there, and whoever was connected to it hears nothing more.
+func (w *World) Vanish(name string) {
+	h := w.byName[name]
+	h.down = true
+	for len(h.ends) > 0 {
+		h.ends[0].gone(errCut)
+	}
+}
+
+// Freeze stops the program on a host for d: it reads nothing and does nothing, and
+// then finds all its deadlines past at once.
+func (w *World) Freeze(name string, d time.Duration) {
+	h := w.byName[name]
+	h.thaws = max(h.thaws, w.clock.now+d)
+}
+
 // Start brings a host back to the network.
 func (w *World) Start(name string) { w.byName[name].down = false }
 

@@ -24,11 +24,8 @@ func (s *Swarm) networkChanged(ev NetworkChanged) {
 // lost reports whether a peer that is in doubt since a suspend has let a snub's time
 // pass without a sign of life.
 func (s *Swarm) lost(p *peer, owes int, since time.Time) bool {
-	if p.doubted.IsZero() || p.heard.After(p.doubted) || owes == 0 {
+	if p.doubted.IsZero() || p.heard.After(p.doubted) || s.now.Sub(p.doubted) < snubAfter {
 		return false
 	}
-	if since.Before(p.doubted) {
-		since = p.doubted
-	}
-	return s.now.Sub(since) >= snubAfter
+	return p.snubbed || owes > 0 && s.now.Sub(since) >= snubAfter
 }
