@@ -22,6 +22,7 @@ type peer struct {
 	outgoing bool
 	conn     peerconn.Conn // set before the first event
 	met      bool          // the handshake was done; only the connection's goroutine uses it
+	v2       bool          // can be asked for hashes; set before the first event
 	evs      []swarm.Event // reused by the connection's goroutine
 	told     bool          // what we said last as upload_only; the loop's once connected
 	metadata metadata.Server
@@ -153,7 +154,14 @@ func (p *peer) translate(c peerconn.Conn, ev proto.Event) {
 		})
 	case proto.ExtMessage:
 		p.extension(c, ev)
+	case proto.PeerHashRequest:
+		p.t.hashServer.serve(c, ev.Req)
+	case proto.HashesReceived:
+		p.t.in.call(func() { p.t.prover.received(p.id, ev.Req, ev.Hashes) })
+	case proto.HashesRejected:
+		p.t.in.call(func() { p.t.prover.rejected(p.id, ev.Req) })
 	case proto.Handshaken:
+		p.v2 = ev.V2
 		p.handshaken(c, ev.Remote)
 	}
 }

@@ -51,9 +51,15 @@ func (t *Torrent) after(ev swarm.Event) {
 				delete(t.scratch, k)
 			}
 		}
+	case swarm.BlockReceived:
+		t.prover.block(ev.Req)
 	case swarm.PieceVerified:
+		t.prover.forget(ev.Piece)
 		t.checkChosen()
+	case swarm.PieceDropped:
+		t.prover.failed(ev.Piece)
 	case swarm.PieceFailed:
+		t.prover.failed(ev.Piece)
 		t.log.Warn("piece does not match its hash, fetching it again", "piece", ev.Piece)
 	}
 }

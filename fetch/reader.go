@@ -24,6 +24,7 @@ type Reader struct {
 	// Guarded by t.waits.mu.
 	window      readahead.Window
 	first, last int // pieces of the window; empty when last < first
+	at          int // block of the first piece where the window begins
 	next        int // last of the pieces to fill first; none when next < first
 	recent      int // first of the pieces that reads under way may still copy from
 
@@ -97,6 +98,7 @@ func (r *Reader) note(off, n int64) {
 	first, last := r.pieces(from, to)
 	r.recent, _ = r.pieces(max(from-copying, 0), from)
 	_, next := r.pieces(from, max(to, from+ahead))
+	r.at = int((r.t.lay.Files[r.file].Offset+from)%r.t.lay.PieceLength) / layout.BlockSize
 	if first != r.first || last != r.last || next != r.next {
 		r.first, r.last, r.next = first, last, next
 		w.dirty = true
@@ -117,12 +119,12 @@ func (r *Reader) pieces(from, to int64) (first, last int) {
 // read copies from the cache and waits for what it lacks. All missing pieces are
 // asked for before the first is waited for.
 func (r *Reader) read(ctx context.Context, p []byte, off int64) error {
-	a := &attempt{r: r, ctx: ctx, waiting: map[int]*wait{}, end: time.Now().Add(r.t.s.cfg.ReadTimeout)}
+	a := &attempt{r: r, ctx: ctx, waiting: map[layout.Span]*wait{}, end: time.Now().Add(r.t.s.cfg.ReadTimeout)}
 	defer a.leave()
 	var spans []layout.Span
 	for span := range r.t.lay.Spans(r.file, off, int64(len(p))) {
 		if !r.t.store.Has(span.Piece) {
-			a.join(span.Piece)
+			a.join(span)
 		}
 		spans = append(spans, span)
 	}
@@ -140,23 +142,23 @@ func (r *Reader) read(ctx context.Context, p []byte, off int64) error {
 type attempt struct {
 	r       *Reader
 	ctx     context.Context
-	waiting map[int]*wait // by piece
-	end     time.Time     // of its patience
-	timer   *time.Timer   // for end; nil while nothing was waited for
-	still   time.Duration // how long the program had stood still when timer was set
+	waiting map[layout.Span]*wait // one for a piece
+	end     time.Time             // of its patience
+	timer   *time.Timer           // for end; nil while nothing was waited for
+	still   time.Duration         // how long the program had stood still when timer was set
 }
 
-func (a *attempt) join(piece int) {
-	if a.waiting[piece] == nil {
-		a.waiting[piece] = a.r.t.waits.join(piece)
+func (a *attempt) join(span layout.Span) {
+	if a.waiting[span] == nil {
+		a.waiting[span] = a.r.t.waits.join(span)
 	}
 }
 
 // leave ends all waiting.
 func (a *attempt) leave() {
 	t := a.r.t
-	for i, x := range a.waiting {
-		t.waits.leave(i, x, t.store.Has(i))
+	for span, x := range a.waiting {
+		t.waits.leave(span, x, t.store.Has(span.Piece))
 	}
 	if len(a.waiting) > 0 {
 		t.in.ring()
@@ -202,13 +204,20 @@ func (t *Torrent) ringIfDirty() {
 func (a *attempt) span(p []byte, span layout.Span) error {
 	t := a.r.t
 	for {
+		x := a.waiting[span]
+		var more <-chan struct{}
+		if x != nil {
+			more = t.waits.news(x) // before looking, so that nothing is missed
+		}
 		err := t.store.ReadAt(p, span.Piece, span.Begin)
+		if errors.Is(err, cache.ErrMiss) {
+			err = t.waits.readPartial(p, span)
+		}
 		if !errors.Is(err, cache.ErrMiss) {
 			return err
 		}
-		x := a.waiting[span.Piece]
 		if x == nil {
-			a.join(span.Piece)
+			a.join(span)
 			t.in.ring()
 			continue // it may have come before we joined
 		}
@@ -216,10 +225,11 @@ func (a *attempt) span(p []byte, span layout.Span) error {
 			return timeout(span.Piece)
 		}
 		select {
+		case <-more:
 		case <-x.here:
 			// It came; a store that lost it again makes us join anew.
-			t.waits.leave(span.Piece, x, true)
-			delete(a.waiting, span.Piece)
+			t.waits.leave(span, x, true)
+			delete(a.waiting, span)
 		case <-a.deadline():
 			if !a.putOff() {
 				return a.r.timedOut(span.Piece)

@@ -6,6 +6,7 @@ import (
 
 	"github.com/qqbtfs/qqbtfs/cache"
 	"github.com/qqbtfs/qqbtfs/cache/memstore"
+	"github.com/qqbtfs/qqbtfs/fetch/layout"
 )
 
 // A player reads far ahead: the status counts all it waits for and tells of some.
@@ -13,7 +14,7 @@ func TestStatusOfManyWaits(t *testing.T) {
 	c := makeContent(t, 300*16<<10, 16<<10)
 	tor := add(t, newSession(t, Config{}), TorrentConfig{Meta: c.meta, Store: memstore.New(Geometry(c.meta))})
 	for i := range 300 {
-		tor.waits.join(i)
+		tor.waits.join(layout.Span{Piece: i})
 	}
 	if st := tor.Status(); st.Waits != 300 || len(st.Waiting) != maxWaiting || st.State != "waiting for "+st.Waiting[0] {
 		t.Errorf("%d waits, %d told, %q", st.Waits, len(st.Waiting), st.State)

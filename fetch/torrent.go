@@ -73,6 +73,8 @@ type Torrent struct {
 	waits    waits
 	chosen   *selection // nil: all files
 
+	hashServer *hashServer
+
 	ctx       context.Context // ends when the torrent closes
 	cancel    context.CancelFunc
 	started   time.Time
@@ -98,6 +100,7 @@ type Torrent struct {
 	conns   map[swarm.PeerID]*peer
 	buffers map[int]*cache.Buffer // of pieces begun
 	scratch map[scratchKey][]byte // of second copies
+	prover  *prover
 	rates   rates
 	events  []swarm.Event
 }
@@ -120,6 +123,8 @@ func (s *Session) Add(cfg TorrentConfig) (*Torrent, error) {
 		scratch:  map[scratchKey][]byte{},
 	}
 	t.waits.init()
+	t.waits.blocks = m.Info.HasV2
+	t.prover, t.hashServer = newProver(t), newHashServer(t, m)
 	if cfg.Window > 0 {
 		t.waits.most = max(1, int(cfg.Window/m.Info.PieceLength))
 	}
@@ -211,6 +216,7 @@ func (t *Torrent) Close(ctx context.Context) error {
 		t.connected.Wait()
 		<-t.done
 		t.jobs.Wait()
+		t.prover.close()
 		t.releaseBuffers()
 		t.s.unregister(t)
 	})
@@ -257,6 +263,9 @@ func (t *Torrent) turn() {
 		t.before(ev)
 		t.swarm.Step(now, ev)
 		t.tell(ev)
+	}
+	if t.waits.blocks {
+		t.prover.want(now)
 	}
 	t.perform()
 	for _, ev := range events {

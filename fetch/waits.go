@@ -7,6 +7,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/qqbtfs/qqbtfs/cache"
+	"github.com/qqbtfs/qqbtfs/fetch/layout"
 	"github.com/qqbtfs/qqbtfs/fetch/picker"
 )
 
@@ -35,6 +37,10 @@ type waits struct {
 	readers map[*Reader]struct{}
 	used    bool // there was a reader
 	most    int  // pieces in all windows together; 0: no limit
+
+	// partial has the pieces that are not here yet and of which blocks can be read.
+	partial map[int]*cache.Partial
+	blocks  bool // pieces can be read by the block: v2
 }
 
 // wait is the readers that wait for one piece.
@@ -43,6 +49,8 @@ type wait struct {
 	seq   uint64 // order of arrival
 	since time.Time
 	here  chan struct{} // closed when the piece has come
+	more  chan struct{} // closed, and renewed, when more of its blocks can be read
+	spans []layout.Span // what of it is waited for
 }
 
 func (w *waits) init() {
@@ -51,6 +59,7 @@ func (w *waits) init() {
 	w.ended = map[int]time.Time{}
 	w.failed = map[int]time.Time{}
 	w.readers = map[*Reader]struct{}{}
+	w.partial = map[int]*cache.Partial{}
 }
 
 // read reports whether anybody has opened a file yet.
@@ -70,26 +79,36 @@ func (w *waits) close() {
 	}
 }
 
-// join adds a reader to those who wait for piece i.
-func (w *waits) join(i int) *wait {
+// join adds a reader to those who wait for a piece, for the sake of a span of it.
+func (w *waits) join(span layout.Span) *wait {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	i := span.Piece
 	x := w.pieces[i]
 	if x == nil {
 		w.seq++
-		x = &wait{seq: w.seq, since: time.Now(), here: make(chan struct{})}
+		x = &wait{seq: w.seq, since: time.Now(), here: make(chan struct{}), more: make(chan struct{})}
 		w.pieces[i] = x
 		w.dirty = true
 	}
 	x.n++
+	if w.blocks {
+		x.spans = append(x.spans, span)
+		w.dirty = true
+	}
 	return x
 }
 
 // leave takes a reader out. Without the piece its demand lingers a while.
-func (w *waits) leave(i int, x *wait, got bool) {
+func (w *waits) leave(span layout.Span, x *wait, got bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	i := span.Piece
 	x.n--
+	if k := slices.Index(x.spans, span); k >= 0 {
+		x.spans = slices.Delete(x.spans, k, k+1)
+		w.dirty = true
+	}
 	if x.n > 0 || w.pieces[i] != x {
 		return
 	}
@@ -169,6 +188,7 @@ func (w *waits) demand(now time.Time, fill bool, chosen *selection) (picker.Dema
 	slices.SortFunc(d.Readahead, byFirst)
 	slices.SortFunc(d.Next, byFirst)
 	d.Next = append(d.Next, w.tails(byFirst)...)
+	d.Blocks = w.firstBlocks(d)
 	for _, i := range slices.Sorted(maps.Keys(w.ended)) {
 		d.Readahead = append(d.Readahead, picker.Range{First: i, Last: i})
 	}

@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/qqbtfs/qqbtfs/fetch/layout"
 	"github.com/qqbtfs/qqbtfs/fetch/picker"
 )
 
@@ -16,7 +17,7 @@ func TestNeeds(t *testing.T) {
 	idle := &Reader{first: 50, last: 49, next: -1}
 	one := &Reader{recent: 8, first: 10, last: 29, next: -1}
 	w.readers[idle], w.readers[one] = struct{}{}, struct{}{}
-	x := w.join(40)
+	x := w.join(layout.Span{Piece: 40})
 	check := func(want map[int]bool, windows ...picker.Range) {
 		t.Helper()
 		for i, need := range want {
@@ -40,7 +41,7 @@ func TestNeeds(t *testing.T) {
 	two := &Reader{recent: 60, first: 60, last: 70, next: -1}
 	w.readers[two] = struct{}{}
 	check(map[int]bool{13: true, 14: false, 63: true, 64: false}, picker.Range{First: 10, Last: 13}, picker.Range{First: 60, Last: 63})
-	w.leave(40, x, true)
+	w.leave(layout.Span{Piece: 40}, x, true)
 	delete(w.readers, one)
 	w.most = 0
 	check(map[int]bool{40: false, 10: false, 70: true, 71: false}, picker.Range{First: 60, Last: 70})

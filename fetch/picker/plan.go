@@ -106,6 +106,13 @@ func (p *Picker) planPiece(now time.Time, i int, out []Assignment) []Assignment 
 		return out
 	}
 	pc := p.openPiece(i)
+	for k := range p.first(pc) {
+		s := p.soonest(now, servers, pc, k)
+		if s == nil {
+			return out
+		}
+		out = append(out, p.ask(now, s, pc, k, Urgent))
+	}
 	for ; pc.free > 0 && pc.next < len(pc.blocks); pc.next++ {
 		b := &pc.blocks[pc.next]
 		if b.here || b.n > 0 {
@@ -176,6 +183,14 @@ func (p *Picker) planRanges(now time.Time, s *source, ranges []Range, queue time
 func (p *Picker) take(now time.Time, s *source, pc *piece, queue time.Duration, c Class, out []Assignment) []Assignment {
 	if pc.barred(s.id) {
 		return out
+	}
+	for k := range p.first(pc) {
+		if s.room(now, queue) <= 0 {
+			return out
+		}
+		if !s.asked(Block{pc.index, k}) {
+			out = append(out, p.ask(now, s, pc, k, c))
+		}
 	}
 	skipped := false
 	for k := pc.next; pc.free > 0 && k < len(pc.blocks) && p.budget > 0 && s.room(now, queue) > 0; k++ {
