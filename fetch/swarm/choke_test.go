@@ -107,11 +107,14 @@ func TestTurnEnds(t *testing.T) {
 	for _, tc := range []struct {
 		bytes int
 		over  time.Duration
-	}{{0, rechokeEvery}, {seedTurn, rechokeEvery}, {blockSize, seedTerm}} {
+	}{{0, rechokeEvery}, {seedTurn - blockSize, seedTerm}, {blockSize, seedTerm}} {
 		r := server(t, 1, 1, 2).takes(1, tc.bytes)
 		r.wait(tc.over - time.Second).wantUnchoked(1)
 		r.wait(time.Second).wantUnchoked(2)
 	}
+	r := server(t, 1, 1, 2).takes(1, seedTurn)
+	r.wantUnchoked(2)
+	r.do(PeerInterested{1, false}).takes(2, 2*seedTurn).wantUnchoked(2) // nobody waits
 }
 
 // leecher returns a swarm that lacks piece 1 with peers that want to be served.
@@ -201,10 +204,10 @@ func TestUploadsHelpAWaitingRead(t *testing.T) {
 // that wait.
 func TestReconnectingGetsNoTurn(t *testing.T) {
 	r := server(t, 1, 1, 2, 3)
-	r.takes(1, seedTurn).wait(rechokeEvery).wantUnchoked(2)
+	r.takes(1, seedTurn).wantUnchoked(2)
 	r.do(PeerGone{Peer: 1})
 	r.do(PeerConnected{Peer: 9, Addr: addr(1), Remote: remoteID(9)}, PeerInterested{9, true})
-	r.takes(2, seedTurn).wait(rechokeEvery).wantUnchoked(3)
+	r.takes(2, seedTurn).wantUnchoked(3)
 }
 
 // Among a thousand peers everyone is served, and alike: who takes fast gets as much as
@@ -216,18 +219,17 @@ func TestThousandPeersAreServedAlike(t *testing.T) {
 		r.do(PeerConnected{Peer: id + 1, Addr: addr(id + 1), Fast: true, Remote: remoteID(id + 1)}, PeerInterested{id + 1, true})
 	}
 	got := map[PeerID]int64{}
-	served := func() {
+	second := func() {
 		for _, p := range slices.Clone(r.choker.holders) {
-			size := seedTurn / (1 + int64(p.id%3)) // some are slower
-			p.gave, p.taken = p.gave+size, p.taken+size
+			size := seedTurn / 5 / (1 + int64(p.id%3)) // some are slower
 			got[p.id] += size
+			r.served(p, size)
 		}
-		r.stats.Uploaded += 20 * seedTurn
-		r.now = r.now.Add(rechokeEvery)
+		r.now = r.now.Add(time.Second)
 		r.Step(r.now, Tick{})
 	}
-	for range 8 * 75 { // turns are of 10 and 20 s
-		served()
+	for range 1000 { // turns are of 5 to 15 s
+		second()
 	}
 	r.check()
 	if len(got) != n {
@@ -241,8 +243,9 @@ func TestThousandPeersAreServedAlike(t *testing.T) {
 		t.Errorf("from %d to %d bytes each", least, most)
 	}
 	r.do(PeerConnected{Peer: n + 1, Addr: addr(n + 1), Remote: remoteID(n + 1)}, PeerInterested{n + 1, true})
-	served()
-	served()
+	for range seedTerm / time.Second {
+		second()
+	}
 	if r.peers[n+1].turn == 0 {
 		t.Error("a new peer waits for those that had their turn")
 	}

@@ -60,8 +60,7 @@ func (s *Swarm) blockServed(ev BlockServed) {
 	}
 	p.serving -= int64(ev.Req.Length)
 	if ev.Sent {
-		p.gave += int64(ev.Req.Length)
-		p.taken += int64(ev.Req.Length)
+		s.served(p, int64(ev.Req.Length))
 	}
 	if !ev.Sent && !p.weChoke {
 		s.reject(p, ev.Req)
