@@ -153,6 +153,17 @@ func newPeerID() (id [20]byte) {
 // Addrs returns the addresses that the session accepts peers on.
 func (s *Session) Addrs() []netip.AddrPort { return s.driver.ListenAddrs() }
 
+// Port6 returns the port that peers reach us on over IPv6 alone, zero when that is Port
+// or none.
+func (s *Session) Port6() uint16 {
+	for _, a := range s.Addrs() {
+		if a.Addr().Is6() && a.Port() != s.Port() {
+			return a.Port()
+		}
+	}
+	return 0
+}
+
 // Port returns the port that peers reach us on, zero when none.
 func (s *Session) Port() uint16 {
 	for _, a := range s.Addrs() {

@@ -43,7 +43,7 @@ func (t *Torrent) snapshot(hash [20]byte) tracker.Request {
 	left := t.lay.Bytes() - t.store.Stats().Bytes
 	return tracker.Request{
 		// Who cannot be reached names a port where nobody is: many trackers refuse 0.
-		InfoHash: hash, PeerID: t.s.peerID, Port: cmp.Or(t.s.Port(), 1),
+		InfoHash: hash, PeerID: t.s.peerID, Port: cmp.Or(t.s.Port(), 1), Port6: t.s.Port6(),
 		Uploaded: t.uploaded.Load(), Downloaded: t.downloaded.Load(), Left: max(left, 0),
 		Paused: t.cfg.SeedOnly && left > 0,
 	}

@@ -66,6 +66,7 @@ const (
 type Request struct {
 	InfoHash, PeerID [20]byte
 	Port             uint16 // where this client listens
+	Port6            uint16 // where over IPv6, zero: there as well
 	// Uploaded, Downloaded and Left count bytes. Negative Left means unknown.
 	Uploaded, Downloaded, Left int64
 	Event                      Event

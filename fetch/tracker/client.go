@@ -178,6 +178,9 @@ func (c *Client) oneFamily(ctx context.Context, u *url.URL, f family, addrs []ne
 	if u.Scheme == "udp" {
 		ask = c.announceUDP
 	}
+	if f == v6 && r.Port6 != 0 {
+		r.Port = r.Port6
+	}
 	resp, err := ask(ctx, u, f, addrs, r)
 	if err != nil {
 		return Response{}, err

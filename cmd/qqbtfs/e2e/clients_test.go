@@ -50,11 +50,16 @@ func eachClient(t *testing.T, f func(t *testing.T, s *sandbox, c client)) {
 
 func runAria2(s *sandbox, torrent, dir string) *foreign {
 	s.t.Helper()
-	host, port := freeAddr(s.t)
-	p := start(s.t, s.command(need(s.t, "aria2c"), "--no-conf", "--interface="+host, "--listen-port="+itoa(port),
+	host, port := s.freeAddr()
+	var more []string
+	if s.encrypted {
+		more = []string{"--bt-require-crypto=true", "--bt-min-crypto-level=arc4"}
+	}
+	args := append(more, "--no-conf", "--interface="+host, "--listen-port="+itoa(port),
 		"--enable-dht=false", "--enable-dht6=false", "--bt-enable-lpd=false", "--disable-ipv6", "--follow-torrent=mem",
 		"--file-allocation=none", "--disk-cache=0", "--check-integrity", "--bt-seed-unverified=false", "--seed-ratio=0",
-		"--allow-overwrite", "--bt-tracker-interval=2", "--summary-interval=0", "--console-log-level=notice", "-d", dir, torrent))
+		"--allow-overwrite", "--bt-tracker-interval=2", "--summary-interval=0", "--console-log-level=notice", "-d", dir, torrent)
+	p := start(s.t, s.command(need(s.t, "aria2c"), args...))
 	awaitPort(s.t, p, host, port)
 	return &foreign{p, net.JoinHostPort(host, itoa(port))}
 }
@@ -62,11 +67,15 @@ func runAria2(s *sandbox, torrent, dir string) *foreign {
 func runTransmission(s *sandbox, torrent, dir string) *foreign {
 	s.t.Helper()
 	bin := need(s.t, "transmission-daemon")
-	host, port := freeAddr(s.t)
+	host, port := s.freeAddr()
+	encryption := 0 // as they like it
+	if s.encrypted {
+		encryption = 2
+	}
 	home := s.mkdir("transmission" + itoa(port))
 	settings, err := json.Marshal(map[string]any{
-		"bind-address-ipv4": host, "peer-port": port, "rpc-enabled": false, "download-dir": dir,
-		"watch-dir": filepath.Join(home, "watch"), "watch-dir-enabled": true, "encryption": 0, "cache-size-mb": 0,
+		map[bool]string{false: "bind-address-ipv4", true: "bind-address-ipv6"}[s.ipv6]: host, "peer-port": port, "rpc-enabled": false, "download-dir": dir,
+		"watch-dir": filepath.Join(home, "watch"), "watch-dir-enabled": true, "encryption": encryption, "cache-size-mb": 0,
 		"dht-enabled": false, "lpd-enabled": false, "pex-enabled": false, "utp-enabled": false,
 		"port-forwarding-enabled": false, "preallocation": 0, "message-level": 3,
 	})
@@ -105,9 +114,13 @@ func libtorrentScript(t *testing.T) string {
 
 func runLibtorrent(s *sandbox, torrent, dir string) *foreign {
 	s.t.Helper()
-	host, port := freeAddr(s.t)
+	host, port := s.freeAddr()
 	addr := net.JoinHostPort(host, itoa(port))
-	p := start(s.t, s.command(python(s.t), libtorrentScript(s.t), "run", torrent, dir, addr))
+	cmd := s.command(python(s.t), libtorrentScript(s.t), "run", torrent, dir, addr)
+	if s.encrypted {
+		cmd.Env = append(cmd.Env, "ENCRYPTED=1")
+	}
+	p := start(s.t, cmd)
 	awaitPort(s.t, p, host, port)
 	return &foreign{p, addr}
 }

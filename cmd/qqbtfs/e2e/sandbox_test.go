@@ -31,6 +31,9 @@ type sandbox struct {
 	env []string
 	bin string   // the program
 	as  []string // comes before its command line, to run it as somebody else
+
+	// How clients of others run: with encrypted connections only, at an address of IPv6.
+	encrypted, ipv6 bool
 }
 
 // newSandbox makes an empty one. Nothing that names its directory on its command
@@ -298,6 +301,15 @@ var loopback atomic.Uint32
 
 // freeAddr returns an address and port on loopback that are free for TCP and UDP.
 // The port is none that the system gives to others.
+func (s *sandbox) freeAddr() (host string, port int) {
+	s.t.Helper()
+	if s.ipv6 {
+		return "::1", freePort(s.t, "::1")
+	}
+	return freeAddr(s.t)
+}
+
+// freeAddr is that of IPv4.
 func freeAddr(t *testing.T) (host string, port int) {
 	t.Helper()
 	n := loopback.Add(1)

@@ -3,6 +3,7 @@
   libtorrent_client.py run TORRENT DIR HOST:PORT
       Downloads TORRENT to DIR, or seeds it from there, at that address. Prints a
       line for each change: "state STATE DONE" (DONE in bytes). Runs until killed.
+      With ENCRYPTED=1 in its environment all connections are encrypted.
 
   libtorrent_client.py create PATH OUT v1|v2|hybrid [TRACKER]
       Makes a torrent of a file or directory, with pieces of 64 KiB.
@@ -15,11 +16,13 @@ import libtorrent as lt
 
 
 def run(torrent, directory, listen):
+    encryption = 0 if os.environ.get('ENCRYPTED') else 2
     session = lt.session({
         'listen_interfaces': listen, 'allow_multiple_connections_per_ip': True,
         'enable_dht': False, 'enable_lsd': False, 'enable_upnp': False, 'enable_natpmp': False,
         'enable_incoming_utp': False, 'enable_outgoing_utp': False,
-        'out_enc_policy': 2, 'in_enc_policy': 2,  # plain text
+        # Only RC4, or only plain text.
+        'out_enc_policy': encryption, 'in_enc_policy': encryption, 'allowed_enc_level': 2,
         'min_reconnect_time': 1, 'peer_connect_timeout': 5, 'alert_mask': 0,
     })
     handle = session.add_torrent({'ti': lt.torrent_info(torrent), 'save_path': directory})

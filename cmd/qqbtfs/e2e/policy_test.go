@@ -1,0 +1,94 @@
+package e2e
+
+import (
+	"net"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/qqbtfs/qqbtfs/peerconn/peertest"
+)
+
+// Everything goes through the proxy: the source, the trackers and the peers, and nobody
+// is listened for. Its password is nowhere to be seen.
+func TestProxy(t *testing.T) {
+	t.Parallel()
+	s := newSandbox(t)
+	proxy := &peertest.Proxy{User: "me", Password: "hunter2"}
+	peertest.StartProxy(t, proxy)
+	tracker := newOpentracker(s)
+	file := s.write("pub/film.bin", noise(4, 700_000))
+	torrent := s.create(file, "--tracker", tracker.url("http"), "--tracker", tracker.url("udp"))
+	tracker.run(torrent)
+	s.seed(torrent, file)
+	tracker.await(torrent, "complete", 1)
+
+	m := &mount{s, s.mountpoint("proxied")}
+	s.env = append(s.env, "QQBTFS_PROXY=socks5://me:hunter2@"+proxy.Addr())
+	s.qqbtfs("mount", "-v", torrent, m.dir)
+	same(t, file, m.dir+"/film.bin")
+	if st := m.status(); len(st.Listen) != 0 {
+		t.Errorf("listening on %v", st.Listen)
+	}
+	if proxy.Conns() == 0 || proxy.Conns()+proxy.Relays() < 2 {
+		t.Errorf("%d connections and %d relays of the proxy", proxy.Conns(), proxy.Relays())
+	}
+	m.unmount()
+	if log := m.log(); strings.Contains(log, "hunter2") || !strings.Contains(log, proxy.Addr()) {
+		t.Errorf("the log has the password, or not the proxy: %s", log)
+	}
+
+	// Without the proxy nothing goes out.
+	proxy.Close()
+	s.qqbtfs("mount", "-v", "--cache-dir", s.mkdir("other"), "--read-timeout", "1s", torrent, m.dir)
+	if r := run(t, s.command("cat", m.dir+"/film.bin")); r.code == 0 {
+		t.Error("read past a proxy that is not there")
+	}
+	m.unmount()
+}
+
+// Peers on a blocklist are neither dialled nor let in.
+func TestBlocklist(t *testing.T) {
+	t.Parallel()
+	s := newSandbox(t)
+	file := s.write("pub/film.bin", noise(6, 300_000))
+	torrent := s.create(file)
+	seed := s.seed(torrent, file)
+	list := s.write("list.p2p", []byte("All of us:127.0.0.0-127.255.255.255\n"))
+	m := s.mount("--blocklist", list, "--read-timeout", "1s", "--peer", seed.addr, torrent)
+	if r := run(t, s.command("cat", m.dir+"/film.bin")); r.code == 0 {
+		t.Error("read from a peer that is blocked")
+	}
+	if out := s.qqbtfs("status", m.dir); !strings.Contains(out, "turned away") {
+		t.Errorf("status: %s", out)
+	}
+	conn, err := net.Dial("tcp", m.status().Listen[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if _, err := conn.Read(make([]byte, 1)); err == nil {
+		t.Error("let in")
+	}
+	m.unmount()
+	s.fails(1, "no line of it is", "mount", "--blocklist", file, torrent, m.dir)
+	s.fails(2, "is not there", "mount", "--bind", "192.0.2.77", torrent, m.dir)
+	s.fails(2, "socks5://", "mount", "--proxy", "http://u:hunter2@127.0.0.1:1", torrent, m.dir)
+}
+
+// Bound to an address of this machine, peers see that one.
+func TestBindAddress(t *testing.T) {
+	t.Parallel()
+	s := newSandbox(t)
+	file := s.write("pub/film.bin", noise(8, 300_000))
+	torrent := s.create(file)
+	seed := s.seed(torrent, file, "-v")
+	m := &mount{s, s.mountpoint("bound")}
+	s.qqbtfs("mount", "-v", "--bind", "127.77.66.55", "--peer", seed.addr, torrent, m.dir)
+	same(t, file, filepath.Join(m.dir, "film.bin"))
+	seed.awaitOutput(t, "peer=127.77.66.55:")
+	if l := m.status().Listen; len(l) != 1 || !strings.HasPrefix(l[0], "127.77.66.55:") {
+		t.Errorf("listening on %v", l)
+	}
+	m.unmount()
+}
