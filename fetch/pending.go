@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/sha1"
 	"crypto/sha256"
-	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -59,6 +58,7 @@ type Pending struct {
 
 	// Only the loop's goroutine uses these.
 	fetch  *metadata.Fetch
+	layers *layers // nil: none are looked for
 	events []metadata.Event
 }
 
@@ -262,7 +262,9 @@ func (p *Pending) run() {
 			p.fetch.Step(time.Now(), metadata.Tick{})
 		}
 		p.turn()
-		if d := p.fetch.Deadline(); d.IsZero() {
+		if d := p.fetch.Deadline(); p.lacksLayers() {
+			timer.Reset(layerPatience / 2)
+		} else if d.IsZero() {
 			timer.Stop()
 		} else {
 			timer.Reset(time.Until(d))
@@ -288,6 +290,15 @@ func (p *Pending) turn() {
 	for _, f := range calls {
 		f()
 	}
+	if p.lacksLayers() {
+		p.layers.ask(now)
+	}
+}
+
+// lacksLayers reports whether the info dictionary is here and piece layers are not.
+func (p *Pending) lacksLayers() bool {
+	m, err := p.Meta()
+	return p.layers != nil && m == nil && err == nil
 }
 
 func (p *Pending) perform(c metadata.Command) {
@@ -306,23 +317,21 @@ func (p *Pending) perform(c metadata.Command) {
 	case metadata.FindPeers:
 		p.announce.WantPeers()
 	case metadata.Found:
-		p.finish(p.parse(c.Info))
+		meta, err := p.parse(c.Info)
+		if err == nil && !meta.Info.HasV1 && len(meta.MissingLayers()) > 0 {
+			p.layers = newLayers(p, meta, time.Now())
+			return
+		}
+		p.finish(meta, err)
 	}
 }
-
-// errLayers is what a link to a v2-only torrent comes to: its hashes are not in the info
-// dictionary.
-var errLayers = errors.New("magnet links of BitTorrent v2-only torrents are not supported yet: give the .torrent file")
 
 // parse makes metainfo of the info dictionary.
 func (p *Pending) parse(info []byte) (*metainfo.MetaInfo, error) {
 	l := p.cfg.Link
 	meta, err := metainfo.FromInfo(info, l.Trackers, l.WebSeeds)
-	switch {
-	case err != nil:
+	if err != nil {
 		return nil, err
-	case !meta.Info.HasV1 && len(meta.MissingLayers()) > 0:
-		return nil, errLayers
 	}
 	p.log.Info("metadata is here", "name", meta.Info.Name, "bytes", len(info))
 	return meta, nil

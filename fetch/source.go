@@ -22,6 +22,7 @@ type source struct {
 	outgoing bool
 	met      bool             // the handshake was done; only the connection's goroutine uses it
 	conn     peerconn.Conn    // guarded by p.mu; set before the first event
+	v2       bool             // guarded by p.mu: can be asked for hashes
 	evs      []metadata.Event // reused by the connection's goroutine
 }
 
@@ -104,6 +105,9 @@ func (c *source) Events(conn peerconn.Conn, evs []proto.Event) bool {
 		case proto.Handshaken:
 			c.met = true
 			c.setConn(conn)
+			c.p.mu.Lock()
+			c.v2 = ev.V2
+			c.p.mu.Unlock()
 			c.evs = append(c.evs, metadata.PeerConnected{Peer: c.id, Addr: c.addr, Outgoing: c.outgoing})
 		case proto.ExtHandshaken:
 			size := ev.Ext.MetadataSize
@@ -111,6 +115,12 @@ func (c *source) Events(conn peerconn.Conn, evs []proto.Event) bool {
 				size = 0
 			}
 			c.evs = append(c.evs, metadata.PeerOffers{Peer: c.id, Size: size})
+		case proto.HashesReceived:
+			c.p.in.call(func() { c.p.layers.received(c.id, ev.Req, ev.Hashes) })
+		case proto.HashesRejected:
+			c.p.in.call(func() { c.p.layers.rejected(ev.Req) })
+		case proto.PeerHashRequest:
+			conn.Send(wire.HashReject(ev.Req))
 		case proto.ExtMessage:
 			if ev.Name == metadata.Extension {
 				c.evs = append(c.evs, metadata.Received{Peer: c.id, Payload: ev.Payload})

@@ -122,6 +122,9 @@ func loadSource(ctx context.Context, policy *netpolicy.Policy, s string) (*loade
 	if err != nil {
 		return nil, failf(codeSource, "%s: %w%s", name, parseError(raw, err), ampersandHint(s))
 	}
+	if !meta.Info.HasV1 && len(meta.MissingLayers()) > 0 {
+		return nil, failf(codeSource, "%s: is a BitTorrent v2 torrent without piece layers, by which its content is checked: give another copy of it", name)
+	}
 	return &loaded{s, raw, meta}, nil
 }
 

@@ -152,3 +152,21 @@ func TestSameTorrentTwiceIsOne(t *testing.T) {
 		t.Errorf("log says %q", log.String())
 	}
 }
+
+// A v2 torrent that lacks its piece layers could never be checked.
+func TestSourceWithoutLayers(t *testing.T) {
+	dir := home(t)
+	writeTestFile(t, dir+"/film.mkv", noise(3, 40_000))
+	if r := run(t, "create", dir+"/film.mkv", "--v2", "--piece-length", "16k", "-o", dir+"/film.torrent"); r.code != codeOK {
+		t.Fatalf("code %d, %q", r.code, r.err)
+	}
+	whole, err := os.ReadFile(dir + "/film.torrent")
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := bytes.Index(whole, []byte("12:piece layers"))
+	bare := writeTestFile(t, dir+"/bare.torrent", append(bytes.Clone(whole[:at]), 'e'))
+	if r := run(t, "info", bare); r.code != codeSource || !strings.Contains(r.err, "without piece layers") {
+		t.Errorf("code %d, %q", r.code, r.err)
+	}
+}

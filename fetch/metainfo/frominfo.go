@@ -48,6 +48,9 @@ func (m *MetaInfo) Torrent() []byte {
 	}
 	b.WriteString("4:info")
 	b.Write(m.InfoRaw)
+	if m.Info.HasV2 {
+		put(layersName, m.rawLayers())
+	}
 	if len(m.URLList) > 0 {
 		put("url-list", m.URLList)
 	}

@@ -42,6 +42,21 @@ func (m *MetaInfo) readLayers(v bencode.Value) error {
 	return nil
 }
 
+// rawLayers returns the piece layers that are known, as a torrent has them.
+func (m *MetaInfo) rawLayers() map[string][]byte {
+	out := map[string][]byte{}
+	for i, f := range m.Info.Files {
+		root := string(f.Root[:])
+		if f.Length <= m.Info.PieceLength || out[root] != nil {
+			continue
+		}
+		for _, h := range m.Layer(i) {
+			out[root] = append(out[root], h[:]...)
+		}
+	}
+	return out
+}
+
 func hashesOf(b []byte) []merkle.Hash {
 	out := make([]merkle.Hash, len(b)/sha256.Size)
 	for i := range out {

@@ -55,6 +55,30 @@ func TestPieceLayers(t *testing.T) {
 	}
 }
 
+// Torrent keeps the layers, those that came later too.
+func TestTorrentHasLayers(t *testing.T) {
+	m, err := Parse(encode(t, layeredTorrent()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, err := Parse(m.Torrent())
+	if err != nil || len(again.MissingLayers()) != 0 || again.HashV2() != m.HashV2() {
+		t.Errorf("%v, missing %v", err, again.MissingLayers())
+	}
+	bare, err := FromInfo(m.InfoRaw, nil, nil)
+	if err != nil || len(bare.MissingLayers()) != 2 {
+		t.Fatalf("%v", err)
+	}
+	for _, i := range bare.MissingLayers() {
+		if err := bare.SetLayer(i, m.Layer(i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if again, err = Parse(bare.Torrent()); err != nil || len(again.MissingLayers()) != 0 {
+		t.Errorf("%v, missing %v", err, again.MissingLayers())
+	}
+}
+
 func TestMissingLayers(t *testing.T) {
 	torrent := layeredTorrent()
 	delete(torrent, "piece layers")
