@@ -1,9 +1,9 @@
 // Package pex is peer exchange (BEP 11): peers tell each other whom they are connected
 // to.
 //
-// A Message is the payload of one ut_pex message, and a Talk is what is said on one
-// connection: it turns who is connected into messages of what is new, and limits what
-// the other side may say. Both are pure: the time and the peers come in as arguments.
+// A Message is the payload of one ut_pex message. A Talk turns who is connected into
+// messages of what is new on one connection, and an Ear limits what the other side may
+// say there. All are pure: the time and the peers come in as arguments.
 //
 // It does not judge addresses beyond what can be an address at all, and it does not
 // know private torrents (BEP 27), which must not use it.

@@ -80,24 +80,26 @@ func TestParseHostile(t *testing.T) {
 
 var epoch = time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
 
+var none = slices.Values[[]Peer](nil)
+
 // BEP 11: "a peer should not send messages more than once per minute", and at most 50
 // each are told.
 func TestTalk(t *testing.T) {
 	var talk Talk
 	now := epoch
-	if _, ok := talk.Next(now, nil); ok {
+	if _, ok := talk.Next(now, none); ok {
 		t.Error("something was said of nobody")
 	}
 	told := map[netip.AddrPort]bool{}
 	for range 3 {
-		m, ok := talk.Next(now, peersUpTo(120))
+		m, ok := talk.Next(now, slices.Values(peersUpTo(120)))
 		if !ok || len(m.Added) > MaxPeers || len(m.Dropped) > 0 {
 			t.Fatalf("%v: %+v", ok, m)
 		}
 		for _, p := range m.Added {
 			told[p.Addr] = true
 		}
-		if _, ok := talk.Next(now.Add(Interval-1), peersUpTo(121)); ok {
+		if _, ok := talk.Next(now.Add(Interval-1), slices.Values(peersUpTo(121))); ok {
 			t.Fatal("said within a minute")
 		}
 		now = now.Add(Interval)
@@ -105,32 +107,32 @@ func TestTalk(t *testing.T) {
 	if len(told) != 120 {
 		t.Errorf("%d of 120 were told", len(told))
 	}
-	if _, ok := talk.Next(now, peersUpTo(120)); ok {
+	if _, ok := talk.Next(now, slices.Values(peersUpTo(120))); ok {
 		t.Error("said without news")
 	}
-	m, ok := talk.Next(now, append(peersUpTo(100), numbered(500)))
+	m, ok := talk.Next(now, slices.Values(append(peersUpTo(100), numbered(500))))
 	if want := peersUpTo(120)[100:]; !ok || !reflect.DeepEqual(m.Added, []Peer{numbered(500)}) ||
 		!slices.EqualFunc(m.Dropped, want, func(a netip.AddrPort, p Peer) bool { return a == p.Addr }) {
 		t.Errorf("%v: %+v", ok, m)
 	}
 	now = now.Add(Interval)
-	if m, ok := talk.Next(now, nil); !ok || len(m.Dropped) != MaxPeers || len(m.Added) != 0 {
+	if m, ok := talk.Next(now, none); !ok || len(m.Dropped) != MaxPeers || len(m.Added) != 0 {
 		t.Errorf("all gone: %v, %d dropped", ok, len(m.Dropped))
 	}
 }
 
-func TestTalkLimitsWhatItHears(t *testing.T) {
-	var talk Talk
+func TestEar(t *testing.T) {
+	var ear Ear
 	msg := both.Append(nil)
 	for _, c := range []struct {
 		at    time.Duration
 		taken bool
 	}{{0, true}, {time.Second, false}, {54 * time.Second, false}, {58 * time.Second, true}, {70 * time.Second, false}, {2 * time.Minute, true}} {
-		if _, ok := talk.Hear(epoch.Add(c.at), msg); ok != c.taken {
+		if _, ok := ear.Hear(epoch.Add(c.at), msg); ok != c.taken {
 			t.Errorf("after %v: taken %v", c.at, ok)
 		}
 	}
-	if _, ok := talk.Hear(epoch.Add(time.Hour), []byte("x")); ok {
+	if _, ok := ear.Hear(epoch.Add(time.Hour), []byte("x")); ok {
 		t.Error("nonsense was taken")
 	}
 }

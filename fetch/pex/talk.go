@@ -1,6 +1,7 @@
 package pex
 
 import (
+	"iter"
 	"net/netip"
 	"slices"
 	"time"
@@ -14,27 +15,30 @@ const (
 	tolerance = 5 * time.Second
 )
 
-// Talk is the peer exchange on one connection. The zero Talk has begun: nothing was
-// said yet. It is not safe for concurrent use.
+// Talk is what we say on one connection. In the zero Talk nothing was said yet. It is
+// not safe for concurrent use.
 type Talk struct {
-	told  map[netip.AddrPort]struct{} // the other side believes these connected
-	said  time.Time                   // when we said something last
-	heard time.Time                   // when it did
+	told map[netip.AddrPort]struct{} // the other side believes these connected
+	said time.Time                   // when we said something last
+}
+
+// Ear is what we hear on one connection. It is not safe for concurrent use.
+type Ear struct {
+	heard time.Time // when something was taken last
 }
 
 // Due reports whether something may be said at now.
 func (t *Talk) Due(now time.Time) bool { return t.said.IsZero() || now.Sub(t.said) >= Interval }
 
-// Next returns what to say at now when just the given peers are connected, without the
-// one that it is said to. False: nothing, or not yet. What does not fit into one
-// message waits for the next.
-func (t *Talk) Next(now time.Time, connected []Peer) (Message, bool) {
+// Next returns what to say at now when just the given peers are connected. False:
+// nothing, or not yet. What does not fit into one message waits for the next.
+func (t *Talk) Next(now time.Time, connected iter.Seq[Peer]) (Message, bool) {
 	if !t.Due(now) {
 		return Message{}, false
 	}
 	var m Message
-	here := make(map[netip.AddrPort]struct{}, len(connected))
-	for _, p := range connected {
+	here := map[netip.AddrPort]struct{}{}
+	for p := range connected {
 		here[p.Addr] = struct{}{}
 		if _, old := t.told[p.Addr]; !old && len(m.Added) < MaxPeers && !m.has(p.Addr) {
 			m.Added = append(m.Added, p)
@@ -69,11 +73,11 @@ func (t *Talk) tell(now time.Time, m Message) {
 
 // Hear decodes a message that came at now. False: it came too early or makes no sense
 // and is to be ignored.
-func (t *Talk) Hear(now time.Time, payload []byte) (Message, bool) {
-	if !t.heard.IsZero() && now.Sub(t.heard) < Interval-tolerance {
+func (e *Ear) Hear(now time.Time, payload []byte) (Message, bool) {
+	if !e.heard.IsZero() && now.Sub(e.heard) < Interval-tolerance {
 		return Message{}, false
 	}
-	t.heard = now
+	e.heard = now
 	m, err := Parse(payload)
 	return m, err == nil
 }

@@ -6,8 +6,20 @@ import (
 	"time"
 )
 
+// Sources of addresses.
+const (
+	FromUser    = "command line"
+	FromTracker = "tracker"
+	FromDHT     = "dht"
+	FromPEX     = "pex"
+	FromLSD     = "lsd"
+	// Incoming is where a peer comes from that connected to us.
+	Incoming = "incoming"
+)
+
 const (
 	maxKnown    = 3000 // addresses remembered for a torrent
+	maxFromPEX  = 1500 // of them, for peers say what they like
 	firstRetry  = 5 * time.Second
 	longestWait = 10 * time.Minute
 	// aloneWait is the longest wait while no peer is connected: it may be our own
@@ -19,10 +31,13 @@ const (
 type addresses struct {
 	book  map[netip.AddrPort]*address
 	queue []netip.AddrPort // in the order to try; each address of the book once
+	known map[string]int   // how many are in the book, by source
 }
 
 type address struct {
-	busy     bool // being dialled, or connected
+	source   string // who named it first
+	by       PeerID // with FromPEX: the peer
+	busy     bool   // being dialled, or connected
 	banned   bool
 	useless  bool // a seed, met while we had everything
 	failures int
@@ -30,16 +45,46 @@ type address struct {
 	next     time.Time // not to be dialled before
 }
 
-func newAddresses() *addresses { return &addresses{book: map[netip.AddrPort]*address{}} }
+func newAddresses() *addresses {
+	return &addresses{book: map[netip.AddrPort]*address{}, known: map[string]int{}}
+}
 
-// add remembers addr and reports whether it is new.
-func (a *addresses) add(addr netip.AddrPort) bool {
-	if !addr.IsValid() || addr.Port() == 0 || a.book[addr] != nil || len(a.book) >= maxKnown {
+// add remembers addr and reports whether it is new. by is the peer that named it, zero
+// for other sources.
+func (a *addresses) add(addr netip.AddrPort, source string, by PeerID) bool {
+	if !addr.IsValid() || addr.Port() == 0 || a.book[addr] != nil || len(a.book) >= maxKnown ||
+		source == FromPEX && a.known[FromPEX] >= maxFromPEX {
 		return false
 	}
-	a.book[addr] = &address{}
+	a.book[addr] = &address{source: source, by: by}
 	a.queue = append(a.queue, addr)
+	a.known[source]++
 	return true
+}
+
+// remove forgets the address at place k of the queue.
+func (a *addresses) remove(k int) {
+	addr := a.queue[k]
+	a.known[a.book[addr].source]--
+	delete(a.book, addr)
+	a.queue = slices.Delete(a.queue, k, k+1)
+}
+
+// takeBack forgets an address that a peer named and that was never tried.
+func (a *addresses) takeBack(addr netip.AddrPort, by PeerID) {
+	e := a.book[addr]
+	if e == nil || e.source != FromPEX || e.by != by || e.busy || e.banned || e.failures > 0 {
+		return
+	}
+	a.remove(slices.Index(a.queue, addr))
+}
+
+// sourceOf returns who named an address first, "" for one that is not known.
+func (a *addresses) sourceOf(addr netip.AddrPort) string {
+	if e := a.book[addr]; e != nil {
+		return e.source
+	}
+	return ""
 }
 
 // next takes the next address to dial: of those that failed least often the one of
@@ -112,11 +157,10 @@ func (a *addresses) ban(addr netip.AddrPort) {
 	if a.book[addr] == nil {
 		for k := 0; len(a.book) >= maxKnown && k < len(a.queue); k++ {
 			if e := a.book[a.queue[k]]; !e.busy && !e.banned {
-				delete(a.book, a.queue[k])
-				a.queue = slices.Delete(a.queue, k, k+1)
+				a.remove(k)
 			}
 		}
-		a.add(addr)
+		a.add(addr, "", 0)
 	}
 	if e := a.book[addr]; e != nil {
 		e.banned = true

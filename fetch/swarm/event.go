@@ -19,10 +19,17 @@ type Event interface {
 }
 
 type (
-	// PeersFound tells addresses of peers and who named them.
+	// PeersFound tells addresses of peers and who named them: a Source, and with
+	// FromPEX the peer.
 	PeersFound struct {
 		Addrs  []netip.AddrPort
 		Source string
+		By     PeerID
+	}
+	// PeersDropped takes back addresses that a peer named by peer exchange (BEP 11).
+	PeersDropped struct {
+		Addrs []netip.AddrPort
+		By    PeerID
 	}
 	// DialFailed ends a Dial command that made no connection. With Self we met
 	// ourselves there.
@@ -42,6 +49,7 @@ type (
 	PeerExtended struct {
 		Peer       PeerID
 		ReqQ       int        // zero: not said
+		Port       uint16     // where it accepts connections; zero: not said
 		Client     string     // "": not said
 		UploadOnly bool       // it wants nothing (BEP 21)
 		YourIP     netip.Addr // where it sees us; invalid: not said
@@ -138,6 +146,7 @@ type (
 )
 
 func (PeersFound) event()     {}
+func (PeersDropped) event()   {}
 func (DialFailed) event()     {}
 func (PeerConnected) event()  {}
 func (PeerExtended) event()   {}
@@ -164,6 +173,9 @@ func (Tick) event()           {}
 
 func (e PeersFound) String() string {
 	return fmt.Sprintf("peers-found %d from %s", len(e.Addrs), e.Source)
+}
+func (e PeersDropped) String() string {
+	return fmt.Sprintf("peers-dropped %d by %d", len(e.Addrs), e.By)
 }
 func (e DialFailed) String() string { return fmt.Sprintf("dial-failed %v", e.Addr) }
 func (e PeerConnected) String() string {

@@ -353,7 +353,8 @@ func (m *model) step() {
 	}
 	switch op {
 	case 0:
-		m.tell(PeersFound{[]netip.AddrPort{m.randomAddr(), m.randomAddr()}, "test"})
+		m.tell(PeersFound{Addrs: []netip.AddrPort{m.randomAddr(), m.randomAddr()}, Source: FromPEX, By: 1})
+		m.tell(PeersDropped{Addrs: []netip.AddrPort{m.randomAddr()}, By: PeerID(m.rnd.IntN(2))})
 	case 1, 2:
 		m.dialled()
 	case 3:

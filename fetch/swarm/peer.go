@@ -17,6 +17,7 @@ type peer struct {
 	fast      bool
 	remote    [20]byte
 	client    string
+	port      uint16 // where it accepts connections; zero: not known
 	since     time.Time
 	delivered int64     // bytes, wanted or not
 	used      time.Time // when it last delivered what was wanted, or came
@@ -50,7 +51,7 @@ func (s *Swarm) stepPeer(ev Event) {
 			if p.client == "" {
 				s.self.vote(ev.YourIP)
 			}
-			p.client, p.uploadOnly = ev.Client, ev.UploadOnly
+			p.client, p.port, p.uploadOnly = ev.Client, ev.Port, ev.UploadOnly
 			if ev.ReqQ > 0 {
 				s.pick.SetQueue(p.id, ev.ReqQ)
 			}

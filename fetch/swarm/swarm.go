@@ -186,9 +186,13 @@ func (s *Swarm) Step(now time.Time, ev Event) {
 		s.dirty = true
 	case PeersFound:
 		for _, a := range ev.Addrs {
-			s.addrs.add(a)
+			s.addrs.add(a, ev.Source, ev.By)
 		}
 		s.dial()
+	case PeersDropped:
+		for _, a := range ev.Addrs {
+			s.addrs.takeBack(a, ev.By)
+		}
 	case DialFailed:
 		s.dialEnded(ev.Addr)
 		s.addrs.left(now, ev.Addr, false)
