@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 
 	"github.com/qqbtfs/qqbtfs/fetch/metadata"
+	"github.com/qqbtfs/qqbtfs/fetch/pex"
 	"github.com/qqbtfs/qqbtfs/fetch/swarm"
 	"github.com/qqbtfs/qqbtfs/peerconn"
 	"github.com/qqbtfs/qqbtfs/peerconn/extension"
@@ -15,18 +16,31 @@ import (
 const dontHaveName = "lt_donthave"
 
 // ourExtensions are the extensions that we support, with the ids that we want their
-// messages to have (BEP 10). It is never changed.
-var ourExtensions = map[string]uint8{metadata.Extension: idMetadata, dontHaveName: 7}
+// messages to have (BEP 10), privateExtensions those for private torrents (BEP 27). They
+// are never changed.
+var (
+	ourExtensions     = map[string]uint8{metadata.Extension: idMetadata, dontHaveName: 7, pex.Name: idPEX}
+	privateExtensions = map[string]uint8{metadata.Extension: idMetadata, dontHaveName: 7}
+)
 
 // extension takes in a message of one of our extensions.
 func (p *peer) extension(c peerconn.Conn, m proto.ExtMessage) {
-	if m.Name == metadata.Extension {
+	switch m.Name {
+	case metadata.Extension:
 		p.giveMetadata(c, m.Payload)
+	case pex.Name:
+		p.hearPeers(m.Payload)
+	case dontHaveName:
+		p.hearLack(m.Payload)
 	}
-	if m.Name != dontHaveName || len(m.Payload) != 4 {
+}
+
+// hearLack takes back that a peer has a piece (BEP 54).
+func (p *peer) hearLack(payload []byte) {
+	if len(payload) != 4 {
 		return
 	}
-	if i := binary.BigEndian.Uint32(m.Payload); int64(i) < int64(p.t.lay.NumPieces()) {
+	if i := binary.BigEndian.Uint32(payload); int64(i) < int64(p.t.lay.NumPieces()) {
 		p.post(swarm.PeerLacks{Peer: p.id, Piece: int(i)})
 	}
 }

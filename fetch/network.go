@@ -160,6 +160,7 @@ func (t *Torrent) networkChanged(c change) {
 	}
 	t.in.post(swarm.NetworkChanged{Slept: c.slept})
 	t.announce.Moved()
+	t.searches.Want()
 }
 
 func (t *Torrent) openConns() []peerconn.Conn {

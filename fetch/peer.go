@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/qqbtfs/qqbtfs/fetch/metadata"
+	"github.com/qqbtfs/qqbtfs/fetch/pex"
 	"github.com/qqbtfs/qqbtfs/fetch/swarm"
 	"github.com/qqbtfs/qqbtfs/peerconn"
 	"github.com/qqbtfs/qqbtfs/peerconn/extension"
@@ -22,6 +23,7 @@ type peer struct {
 	outgoing bool
 	conn     peerconn.Conn // set before the first event
 	met      bool          // the handshake was done; only the connection's goroutine uses it
+	ear      pex.Ear       // the same
 	v2       bool          // can be asked for hashes; set before the first event
 	evs      []swarm.Event // reused by the connection's goroutine
 	told     bool          // what we said last as upload_only; the loop's once connected
@@ -36,6 +38,9 @@ func (t *Torrent) protoConfig(addr netip.AddrPort, hash [20]byte) proto.Config {
 	if t.meta.Info.HasV2 {
 		h.Reserved.SetV2()
 	}
+	if t.dhtPort(addr.Addr()) != 0 {
+		h.Reserved.SetDHT()
+	}
 	return proto.Config{
 		Handshake:   h,
 		V2Hash:      t.v2Hash(),
@@ -48,8 +53,12 @@ func (t *Torrent) protoConfig(addr netip.AddrPort, hash [20]byte) proto.Config {
 
 // extensions is our extension handshake.
 func (t *Torrent) extensions(addr netip.AddrPort) extension.Handshake {
+	ours := ourExtensions
+	if !t.shares() {
+		ours = privateExtensions
+	}
 	return extension.Handshake{
-		M: ourExtensions, MetadataSize: int64(len(t.meta.InfoRaw)),
+		M: ours, MetadataSize: int64(len(t.meta.InfoRaw)),
 		V: t.s.cfg.Client, Port: t.s.Port(), YourIP: addr.Addr(),
 	}
 }
@@ -149,11 +158,13 @@ func (p *peer) translate(c peerconn.Conn, ev proto.Event) {
 		p.post(swarm.PeerCancels{Peer: p.id, Req: ev.Req})
 	case proto.ExtHandshaken:
 		p.post(swarm.PeerExtended{
-			Peer: p.id, ReqQ: ev.Ext.ReqQ, Client: ev.Ext.V, YourIP: ev.Ext.YourIP,
+			Peer: p.id, ReqQ: ev.Ext.ReqQ, Port: ev.Ext.Port, Client: ev.Ext.V, YourIP: ev.Ext.YourIP,
 			UploadOnly: ev.Ext.UploadOnly != nil && *ev.Ext.UploadOnly,
 		})
 	case proto.ExtMessage:
 		p.extension(c, ev)
+	case proto.PeerPort:
+		p.hearNode(ev)
 	case proto.PeerHashRequest:
 		p.t.hashServer.serve(c, ev.Req)
 	case proto.HashesReceived:
@@ -174,6 +185,7 @@ func (p *peer) handshaken(c peerconn.Conn, remote wire.Handshake) {
 		Peer: p.id, Addr: p.addr, Outgoing: p.outgoing,
 		Fast: remote.Reserved.HasFast(), Remote: remote.PeerID,
 	})
+	p.tellNode(c, remote)
 }
 
 // printable returns a peer id with dots for what no terminal should see.

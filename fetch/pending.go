@@ -38,6 +38,7 @@ type Pending struct {
 	log      *slog.Logger
 	hashes   [][20]byte // of its swarms, as Torrent has them
 	announce announcers
+	searches searches
 	in       *inbox[metadata.Event]
 
 	ctx       context.Context // ends with Close
@@ -77,8 +78,9 @@ func (s *Session) AddMagnet(cfg MagnetConfig) (*Pending, error) {
 	}
 	p.fetch = metadata.New(metadata.Config{Verify: p.verify, MaxPeers: s.cfg.MaxPeers})
 	p.ctx, p.cancel = context.WithCancel(context.Background())
-	p.announce = p.newAnnouncers()
+	p.announce, p.searches = p.newAnnouncers(), p.newSearches()
 	if err := s.registerPending(p); err != nil {
+		p.searches.Close()
 		p.cancel()
 		return nil, err
 	}
@@ -122,6 +124,21 @@ func (p *Pending) newAnnouncers() announcers {
 			},
 			Logger: p.log,
 		}))
+	}
+	return list
+}
+
+// newSearches looks for peers in each swarm. Whether the torrent is private (BEP 27) is
+// in the metadata: until that is here nobody can know.
+func (p *Pending) newSearches() (list searches) {
+	if p.cfg.Quiet {
+		return nil
+	}
+	for i, hash := range p.hashes {
+		list = append(list, p.s.search(hash, func(addrs []netip.AddrPort, source string) {
+			p.noteSwarm(i, addrs)
+			p.AddPeers(addrs, source)
+		})...)
 	}
 	return list
 }
@@ -230,6 +247,7 @@ func (p *Pending) Close(ctx context.Context) {
 				conn.Close(nil)
 			}
 		}
+		p.searches.Close()
 		p.announce.Stop(ctx)
 		p.running.Wait()
 		<-p.stopped
@@ -316,6 +334,7 @@ func (p *Pending) perform(c metadata.Command) {
 		}
 	case metadata.FindPeers:
 		p.announce.WantPeers()
+		p.searches.Want()
 	case metadata.Found:
 		meta, err := p.parse(c.Info)
 		if err == nil && !meta.Info.HasV1 && len(meta.MissingLayers()) > 0 {

@@ -46,6 +46,7 @@ func (t *Torrent) after(ev swarm.Event) {
 	switch ev := ev.(type) {
 	case swarm.PeerGone:
 		delete(t.conns, ev.Peer)
+		delete(t.talk.talks, ev.Peer)
 		for k := range t.scratch {
 			if k.peer == ev.Peer {
 				delete(t.scratch, k)
@@ -96,6 +97,7 @@ func (t *Torrent) perform() {
 			t.seedingEnded(c.Why)
 		case swarm.FindPeers:
 			t.announce.WantPeers()
+			t.searches.Want()
 		case swarm.Completed:
 			t.completed()
 		case swarm.Banned:

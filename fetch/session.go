@@ -24,6 +24,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/qqbtfs/qqbtfs/fetch/dht"
+	"github.com/qqbtfs/qqbtfs/fetch/lsd"
 	"github.com/qqbtfs/qqbtfs/fetch/tracker"
 	"github.com/qqbtfs/qqbtfs/peerconn"
 	"github.com/qqbtfs/qqbtfs/peerconn/blocklist"
@@ -58,6 +60,8 @@ type Config struct {
 	Encryption peerconn.Encryption
 	// Blocked has the addresses of peers to have nothing to do with. nil: none.
 	Blocked *blocklist.List
+	// Discovery finds peers besides trackers.
+	Discovery Discovery
 	// Client is our name and version, as told to peers and trackers.
 	Client string
 	// Logger gets what happens; nil means nothing is logged. Connections and
@@ -74,6 +78,8 @@ type Session struct {
 	peerID   [20]byte
 	driver   *peerconn.Net
 	trackers *tracker.Client
+	dht      *dht.DHT  // nil: none
+	lsd      *lsd.Node // nil: none
 	hashing  *workers
 	serving  *workers
 	network  *network
@@ -125,6 +131,7 @@ func NewSession(cfg Config) (*Session, error) {
 	s.trackers = tracker.NewClient(tracker.ClientConfig{
 		UserAgent: cfg.Client, Logger: cfg.Logger, Dial: cfg.Policy.DialContext, Resolve: cfg.Policy.LookupNetIP,
 	})
+	s.startDiscovery()
 	s.hashing = newWorkers(runtime.GOMAXPROCS(0))
 	s.serving = newWorkers(4)
 	s.network, s.done = newNetwork(), make(chan struct{})
@@ -299,6 +306,7 @@ func (s *Session) Close(ctx context.Context) error {
 		wg.Go(func() { t.Close(ctx) })
 	}
 	wg.Wait()
+	s.stopDiscovery()
 	err := s.driver.Close()
 	s.trackers.Close()
 	s.hashing.close()

@@ -35,6 +35,7 @@ type Status struct {
 	Banned       int              `json:"banned"`
 	Blocked      int64            `json:"blocked"` // addresses turned away for the blocklist, of all torrents
 	KnownPeers   int              `json:"known_peers"`
+	KnownFrom    map[string]int   `json:"known_from"` // known peers by who named them first
 	Peers        []PeerStatus     `json:"peers"`
 	Trackers     []tracker.Status `json:"trackers"`
 	Cache        cache.Stats      `json:"cache"`
@@ -47,6 +48,7 @@ type PeerStatus struct {
 	Addr       string    `json:"addr"`
 	Client     string    `json:"client"`
 	Outgoing   bool      `json:"outgoing"`
+	Source     string    `json:"source"` // who named it, as in known_from, or "incoming"
 	Encrypted  bool      `json:"encrypted"`
 	Since      time.Time `json:"since"`
 	Progress   float64   `json:"progress"` // 0 to 1
@@ -86,6 +88,7 @@ func (t *Torrent) Status() Status {
 		st.Downloaded, st.Uploaded, st.Wasted = c.Downloaded, c.Uploaded, c.Wasted
 		st.HashFailures, st.Banned, st.KnownPeers = c.HashFailures, c.Bans, t.swarm.Known()
 		st.NotServing = t.swarm.NotServing()
+		st.KnownFrom = t.swarm.Sources()
 		st.DownRate, st.UpRate = t.rates.all.down.rate(), t.rates.all.up.rate()
 		for _, v := range t.swarm.Peers() {
 			st.Peers = append(st.Peers, t.peerStatus(v))
@@ -101,7 +104,7 @@ func (t *Torrent) Status() Status {
 
 func (t *Torrent) peerStatus(v swarm.PeerView) PeerStatus {
 	p := PeerStatus{
-		Addr: v.Addr.String(), Client: v.Client, Outgoing: v.Outgoing, Since: v.Since,
+		Addr: v.Addr.String(), Client: v.Client, Outgoing: v.Outgoing, Source: v.Source, Since: v.Since,
 		Progress: float64(v.Pieces) / float64(t.lay.NumPieces()), RTT: v.RTT.Seconds() * 1000,
 		Owes: v.Owes, Choked: v.ChokesUs, Snubbed: v.Snubbed, Interested: v.Interested, Unchoked: !v.WeChoke,
 	}

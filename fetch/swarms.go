@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"sync"
 
+	"github.com/qqbtfs/qqbtfs/fetch/swarm"
 	"github.com/qqbtfs/qqbtfs/fetch/tracker"
 )
 
@@ -28,9 +29,9 @@ func (t *Torrent) newAnnouncers() announcers {
 			Tiers:    tiers,
 			Private:  t.meta.Info.Private,
 			Snapshot: func() tracker.Request { return t.snapshot(hash) },
-			OnPeers: func(addrs []netip.AddrPort, source string) {
+			OnPeers: func(addrs []netip.AddrPort, _ string) {
 				t.noteSwarm(hash, addrs)
-				t.AddPeers(addrs, source)
+				t.AddPeers(addrs, swarm.FromTracker)
 			},
 			Logger: t.log,
 		}))

@@ -15,6 +15,7 @@ import (
 	"github.com/qqbtfs/qqbtfs/cache"
 	"github.com/qqbtfs/qqbtfs/fetch/layout"
 	"github.com/qqbtfs/qqbtfs/fetch/metainfo"
+	"github.com/qqbtfs/qqbtfs/fetch/pex"
 	"github.com/qqbtfs/qqbtfs/fetch/picker"
 	"github.com/qqbtfs/qqbtfs/fetch/swarm"
 	"github.com/qqbtfs/qqbtfs/peerconn/bitfield"
@@ -41,7 +42,7 @@ type TorrentConfig struct {
 	// Window bounds what is read ahead for all readers together, in bytes, so that a
 	// small Store keeps it until it is read; zero means no bound but the readers' own.
 	Window int64
-	// Quiet announces to no tracker.
+	// Quiet announces to no tracker, and is looked for in no other way.
 	Quiet bool
 	// SeedOnly means that nothing is downloaded: a part of the content is a partial
 	// seed (BEP 21).
@@ -69,6 +70,7 @@ type Torrent struct {
 	store    cache.Store
 	pool     *cache.Pool
 	announce announcers
+	searches searches
 	in       *inbox[swarm.Event]
 	waits    waits
 	chosen   *selection // nil: all files
@@ -102,6 +104,7 @@ type Torrent struct {
 	scratch map[scratchKey][]byte // of second copies
 	prover  *prover
 	rates   rates
+	talk    gossip
 	events  []swarm.Event
 }
 
@@ -121,6 +124,7 @@ func (s *Session) Add(cfg TorrentConfig) (*Torrent, error) {
 		conns:    map[swarm.PeerID]*peer{},
 		buffers:  map[int]*cache.Buffer{},
 		scratch:  map[scratchKey][]byte{},
+		talk:     gossip{talks: map[swarm.PeerID]*pex.Talk{}},
 	}
 	t.waits.init()
 	t.waits.blocks = m.Info.HasV2
@@ -155,10 +159,12 @@ func (s *Session) Add(cfg TorrentConfig) (*Torrent, error) {
 		close(t.complete)
 	}
 	t.announce = t.newAnnouncers()
+	t.searches = t.newSearches()
 	if err := s.register(t); err != nil {
+		t.searches.Close()
 		return nil, err
 	}
-	t.AddPeers(cfg.Peers, "command line")
+	t.AddPeers(cfg.Peers, swarm.FromUser)
 	t.waits.dirty = true
 	go t.run()
 	t.announce.Start()
@@ -177,10 +183,15 @@ func (t *Torrent) Meta() *metainfo.MetaInfo { return t.meta }
 
 // AddPeers tells addresses of peers. Those on the blocklist are dropped.
 func (t *Torrent) AddPeers(addrs []netip.AddrPort, source string) {
-	if t.s.cfg.Blocked.Len() > 0 {
-		addrs = slices.DeleteFunc(slices.Clone(addrs), func(a netip.AddrPort) bool { return t.s.isBlocked(a.Addr()) })
+	t.in.post(swarm.PeersFound{Addrs: t.allowed(addrs), Source: source})
+}
+
+// allowed returns the addresses that the blocklist does not have.
+func (t *Torrent) allowed(addrs []netip.AddrPort) []netip.AddrPort {
+	if t.s.cfg.Blocked.Len() == 0 {
+		return addrs
 	}
-	t.in.post(swarm.PeersFound{Addrs: addrs, Source: source})
+	return slices.DeleteFunc(slices.Clone(addrs), func(a netip.AddrPort) bool { return t.s.isBlocked(a.Addr()) })
 }
 
 // Lost tells that a piece is gone from the store: its Config.OnLost.
@@ -212,6 +223,7 @@ func (t *Torrent) Close(ctx context.Context) error {
 		for _, c := range t.openConns() {
 			c.Close(nil)
 		}
+		t.searches.Close()
 		t.announce.Stop(ctx)
 		t.connected.Wait()
 		<-t.done
@@ -271,6 +283,7 @@ func (t *Torrent) turn() {
 	for _, ev := range events {
 		t.after(ev)
 	}
+	t.gossip(now)
 	clear(events)
 	t.events = events[:0]
 	st := t.swarm.Stats()

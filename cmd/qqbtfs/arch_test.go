@@ -29,7 +29,7 @@ var mayImport = map[string][]string{
 // I/O, no global randomness.
 var pure = []string{
 	"fetch/metainfo", "fetch/layout", "fetch/readahead", "fetch/picker", "fetch/swarm",
-	"fetch/magnet", "fetch/metadata",
+	"fetch/pex", "fetch/magnet", "fetch/metadata",
 	"cache/merkle",
 	"peerconn/wire", "peerconn/proto", "peerconn/bitfield", "peerconn/extension", "peerconn/bencode",
 	"peerconn/mse", "peerconn/blocklist",

@@ -38,6 +38,7 @@ ends with 0 when everything is complete.`,
 	fs.VarP(&g.dir, "output", "o", "directory to download to")
 	fs.BoolVar(&g.seed, "seed", false, "go on seeding when complete, until interrupted or as --seed-ratio and --seed-time say")
 	g.net.register(fs)
+	g.net.complete(cmd)
 	_ = cmd.MarkFlagDirname("output")
 	return cmd
 }

@@ -26,6 +26,9 @@ func TestMain(m *testing.M) {
 			os.Unsetenv(name)
 		}
 	}
+	for _, name := range []string{"QQBTFS_DHT", "QQBTFS_LSD"} { // tests stay on this machine
+		os.Setenv(name, "off")
+	}
 	os.Exit(m.Run())
 }
 

@@ -16,6 +16,7 @@ import (
 	"github.com/qqbtfs/qqbtfs/cmd/qqbtfs/control"
 	"github.com/qqbtfs/qqbtfs/cmd/qqbtfs/daemon"
 	"github.com/qqbtfs/qqbtfs/fetch"
+	"github.com/qqbtfs/qqbtfs/fetch/dht"
 	"github.com/qqbtfs/qqbtfs/fs"
 )
 
@@ -37,6 +38,7 @@ fetches what is read, first; the rest follows in the background.`,
 	m.flags.register(cmd.Flags())
 	m.cache.register(cmd.Flags())
 	m.net.register(cmd.Flags())
+	m.net.complete(cmd)
 	complete(cmd, "fill", m.flags.fill.Choices...)
 	return cmd
 }
@@ -356,6 +358,7 @@ type mountStatus struct {
 	CacheDir   string         `json:"cache_dir"`
 	LogFile    string         `json:"log_file,omitempty"`
 	Process    usage          `json:"process"`
+	DHT        *dht.Status    `json:"dht"` // null: there is none
 	Torrents   []fetch.Status `json:"torrents"`
 }
 
@@ -370,7 +373,7 @@ func (m *mounting) answer(op string) (any, error) {
 	case opStatus:
 		return mountStatus{
 			Mountpoint: m.place.mountpoint, PID: os.Getpid(), Version: programVersion(), Started: m.started,
-			Listen: m.node.addrs(), CacheDir: m.place.cacheDir, LogFile: m.place.logFile, Process: processUsage(), Torrents: m.node.status(),
+			Listen: m.node.addrs(), CacheDir: m.place.cacheDir, LogFile: m.place.logFile, Process: processUsage(), DHT: m.node.sess.DHT(), Torrents: m.node.status(),
 		}, nil
 	case opStop:
 		m.stopOnce.Do(func() { close(m.stop) })

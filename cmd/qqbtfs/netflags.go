@@ -7,12 +7,15 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 
+	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
 	"github.com/qqbtfs/qqbtfs/cmd/qqbtfs/config"
+	"github.com/qqbtfs/qqbtfs/fetch"
 	"github.com/qqbtfs/qqbtfs/peerconn"
 	"github.com/qqbtfs/qqbtfs/peerconn/blocklist"
 	"github.com/qqbtfs/qqbtfs/peerconn/netpolicy"
@@ -32,6 +35,8 @@ type netFlags struct {
 	bind       string
 	proxy      string
 	blocklist  config.Path
+	dht, lsd   config.Choice
+	bootstrap  peersFlag
 
 	policy  *netpolicy.Policy // of bind and proxy
 	blocked *blocklist.List
@@ -52,6 +57,28 @@ func (n *netFlags) register(fs *pflag.FlagSet) {
 	fs.StringVar(&n.bind, "bind", "", "let nothing leave but by this address or interface")
 	fs.StringVar(&n.proxy, "proxy", "", "let everything leave through this proxy, socks5://[USER:PASSWORD@]HOST:PORT, and accept no peers unless --listen says so")
 	fs.Var(&n.blocklist, "blocklist", "have nothing to do with the peers on this list (P2P, DAT or CIDR, may be gzipped)")
+	n.dht, n.lsd = onOff(), onOff()
+	fs.Var(&n.dht, "dht", "find peers in the distributed hash table")
+	fs.Var(&n.bootstrap, "dht-bootstrap", "begin with this node of it instead of the well-known ones, HOST:PORT, repeatable")
+	fs.Var(&n.lsd, "lsd", "find peers on the local network by multicast")
+}
+
+// complete completes those of the flags that have few values.
+func (n *netFlags) complete(cmd *cobra.Command) {
+	complete(cmd, "dht", n.dht.Choices...)
+	complete(cmd, "lsd", n.lsd.Choices...)
+}
+
+// onOff is a setting that is on unless told otherwise.
+func onOff() config.Choice { return config.Choice{Value: "on", Choices: []string{"on", "off"}} }
+
+// discovery is by which ways peers are found. The table of the DHT is shared by all
+// runs with a cache directory.
+func (n *netFlags) discovery(cacheDir string) fetch.Discovery {
+	return fetch.Discovery{
+		DHT: n.dht.Value == "on", Bootstrap: n.bootstrap.list, State: filepath.Join(cacheDir, "dht"),
+		LSD: n.lsd.Value == "on",
+	}
 }
 
 // check also makes what the flags describe, before anything is sent.

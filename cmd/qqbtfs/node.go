@@ -64,6 +64,7 @@ func (a *app) newNode(flags *netFlags, readTimeout time.Duration) (*node, error)
 		Encryption:    flags.mode(),
 		Blocked:       flags.blocked,
 		Client:        userAgent(),
+		Discovery:     flags.discovery(string(a.common.cacheDir)),
 		Logger:        a.log.Logger,
 	}
 	if s := flags.policy.String(); s != "" {

@@ -34,6 +34,7 @@ nothing else is needed to publish something.`,
 	fs.Var(&s.data, "data", "where the content is: the directory it was downloaded to, or the content itself (default: here)")
 	fs.StringVar(&s.tracker, "with-tracker", "", "run a tracker there too, HOST:PORT (HTTP and UDP)")
 	s.net.register(fs)
+	s.net.complete(cmd)
 	return cmd
 }
 

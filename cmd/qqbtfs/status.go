@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math"
 	"slices"
 	"strings"
@@ -16,6 +17,8 @@ import (
 
 	"github.com/qqbtfs/qqbtfs/cmd/qqbtfs/control"
 	"github.com/qqbtfs/qqbtfs/fetch"
+	"github.com/qqbtfs/qqbtfs/fetch/dht"
+	"github.com/qqbtfs/qqbtfs/fetch/swarm"
 	"github.com/qqbtfs/qqbtfs/fetch/tracker"
 )
 
@@ -124,6 +127,9 @@ func printStatus(w io.Writer, m mountStatus, now time.Time) error {
 	if m.LogFile != "" {
 		fmt.Fprintf(w, "log %s\n", m.LogFile)
 	}
+	if m.DHT != nil {
+		fmt.Fprintln(w, dhtText(*m.DHT))
+	}
 	for _, s := range m.Torrents {
 		fmt.Fprintln(w)
 		if err := printTorrent(w, s, now); err != nil {
@@ -131,6 +137,14 @@ func printStatus(w io.Writer, m mountStatus, now time.Time) error {
 		}
 	}
 	return nil
+}
+
+func dhtText(d dht.Status) string {
+	s := fmt.Sprintf("DHT %s, UDP port %d", plural(d.Nodes, "node"), d.Port)
+	if d.ReadOnly {
+		s += ", read-only: nobody reaches us"
+	}
+	return s
 }
 
 func atMost(limit int64) string {
@@ -177,11 +191,23 @@ func printTorrent(w io.Writer, s fetch.Status, now time.Time) error {
 	for _, tr := range s.Trackers {
 		row("", "%s: %s", tr.URL, trackerText(tr, now))
 	}
-	row("peers", "%d connected, %d known", len(s.Peers), s.KnownPeers)
+	row("peers", "%d connected, %d known%s", len(s.Peers), s.KnownPeers, knownFrom(s))
 	if err := t.Flush(); err != nil || len(s.Peers) == 0 {
 		return err
 	}
 	return printPeers(w, s.Peers)
+}
+
+// knownFrom says by whom peers are known.
+func knownFrom(s fetch.Status) string {
+	var parts []string
+	for _, source := range slices.Sorted(maps.Keys(s.KnownFrom)) {
+		parts = append(parts, fmt.Sprintf("%d %s", s.KnownFrom[source], source))
+	}
+	if len(parts) == 0 {
+		return ""
+	}
+	return " (" + strings.Join(parts, ", ") + ")"
 }
 
 // shownWaits is how many of the pieces that reads wait for are told to people.
@@ -259,6 +285,7 @@ func peerNotes(p fetch.PeerStatus) string {
 		is   bool
 		text string
 	}{
+		{slices.Contains([]string{swarm.FromDHT, swarm.FromPEX, swarm.FromLSD}, p.Source), p.Source},
 		{!p.Outgoing, "incoming"},
 		{p.Encrypted, "encrypted"},
 		{p.Choked, "chokes us"},

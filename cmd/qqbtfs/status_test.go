@@ -9,6 +9,7 @@ import (
 
 	"github.com/qqbtfs/qqbtfs/cache"
 	"github.com/qqbtfs/qqbtfs/fetch"
+	"github.com/qqbtfs/qqbtfs/fetch/dht"
 	"github.com/qqbtfs/qqbtfs/fetch/tracker"
 )
 
@@ -19,15 +20,16 @@ func testStatus() mountStatus {
 	return mountStatus{
 		Mountpoint: "/mnt/t", PID: 4711, Version: "1.0", Started: testNow.Add(-90 * time.Second),
 		Listen: []string{"[::]:6881"}, CacheDir: "/c", LogFile: "/c/mnt-t.log",
+		DHT: &dht.Status{Nodes: 312, Port: 6881, ReadOnly: true, External: []string{"20.0.0.1"}},
 		Torrents: []fetch.Status{{
 			Name: "film\x1b.mkv", InfoHash: strings.Repeat("ab", 20), State: "waiting for piece 812: 3 peers have it, all choke us (1.2 s)",
 			Pieces: 1000, PiecesHave: 500, Bytes: 1 << 30, BytesHave: 1 << 29, DownRate: 2.5e6, UpRate: 1e3,
-			Downloaded: 1<<29 + 4096, Uploaded: 1 << 20, Wasted: 4096, HashFailures: 2, Banned: 1, Blocked: 7, KnownPeers: 40, Fill: true, Filling: true,
+			Downloaded: 1<<29 + 4096, Uploaded: 1 << 20, Wasted: 4096, HashFailures: 2, Banned: 1, Blocked: 7, KnownPeers: 40, KnownFrom: map[string]int{"tracker": 30, "dht": 9, "pex": 1}, Fill: true, Filling: true,
 			Waits:   2,
 			Waiting: []string{"piece 812: 3 peers have it, all choke us (1.2 s)", "piece 9: nobody has it (0.5 s)"},
 			Peers: []fetch.PeerStatus{
-				{Addr: "10.0.0.1:6881", Client: "aria2/1.36", Outgoing: true, Encrypted: true, Progress: 1, DownRate: 2.5e6, RTT: 51.4, Owes: 12},
-				{Addr: "[2001:db8::1]:51413", Client: "-TR3000-", Progress: 0.25, UpRate: 1e3, Choked: true, Snubbed: true, Unchoked: true, Interested: true},
+				{Addr: "10.0.0.1:6881", Client: "aria2/1.36", Outgoing: true, Source: "dht", Encrypted: true, Progress: 1, DownRate: 2.5e6, RTT: 51.4, Owes: 12},
+				{Addr: "[2001:db8::1]:51413", Client: "-TR3000-", Source: "incoming", Progress: 0.25, UpRate: 1e3, Choked: true, Snubbed: true, Unchoked: true, Interested: true},
 			},
 			Trackers: []tracker.Status{
 				{URL: "http://tracker.example/announce", LastOK: "50 peers (3 seeders, 47 leechers)", NextAnnounce: testNow.Add(29 * time.Minute)},

@@ -169,9 +169,11 @@ func closeAll(list []*DHT) {
 
 var hash = [20]byte{1, 2, 3}
 
+func nobody(netip.Addr, []netip.AddrPort) {}
+
 // collect returns what a search finds until the time is over.
 func collect(d *DHT, port uint16, for_ time.Duration) (found []netip.AddrPort) {
-	s := d.Search(hash, port, func(addrs []netip.AddrPort) { found = append(found, addrs...) })
+	s := d.Search(hash, port, func(_ netip.Addr, addrs []netip.AddrPort) { found = append(found, addrs...) })
 	time.Sleep(for_)
 	s.Close()
 	return found
@@ -186,7 +188,7 @@ func TestFindsWhoAnnounces(t *testing.T) {
 				t.Errorf("node %d: %+v", i, st)
 			}
 		}
-		seed := all[5].Search(hash, 7000, func([]netip.AddrPort) {})
+		seed := all[5].Search(hash, 7000, nobody)
 		defer seed.Close()
 		time.Sleep(10 * time.Second)
 		found := collect(all[9], 0, 10*time.Second)
@@ -222,7 +224,7 @@ func TestBothFamilies(t *testing.T) {
 		}
 		defer closeAll(all)
 		time.Sleep(time.Minute)
-		s := all[1].Search(hash, 7000, func([]netip.AddrPort) {})
+		s := all[1].Search(hash, 7000, nobody)
 		defer s.Close()
 		time.Sleep(10 * time.Second)
 		found := collect(all[3], 0, 10*time.Second)
@@ -252,7 +254,7 @@ func TestSavedTable(t *testing.T) {
 		if again.nodes[0].id != id {
 			t.Error("the id is another")
 		}
-		s := all[4].Search(hash, 7000, func([]netip.AddrPort) {})
+		s := all[4].Search(hash, 7000, nobody)
 		defer s.Close()
 		time.Sleep(10 * time.Second)
 		if found := collect(again, 0, 10*time.Second); len(found) == 0 {
@@ -286,7 +288,7 @@ func TestAddNode(t *testing.T) {
 	bubble(t, func(t *testing.T, n *internet) {
 		all := n.swarmOf(t, 6)
 		defer closeAll(all)
-		s := all[4].Search(hash, 7000, func([]netip.AddrPort) {})
+		s := all[4].Search(hash, 7000, nobody)
 		defer s.Close()
 		alone := n.join(t, 20, func(c *Config) { c.Bootstrap = nil })
 		defer alone.Close()
@@ -318,7 +320,7 @@ func TestIDFitsAddress(t *testing.T) {
 		if !fits(id, host(20).Addr()) {
 			t.Errorf("%v does not fit %v", id, host(20))
 		}
-		s := all[4].Search(hash, 7000, func([]netip.AddrPort) {})
+		s := all[4].Search(hash, 7000, nobody)
 		defer s.Close()
 		time.Sleep(10 * time.Second)
 		if found := collect(d, 0, 10*time.Second); len(found) == 0 {

@@ -28,7 +28,7 @@ type Search struct {
 	d      *DHT
 	hash   [20]byte
 	port   uint16
-	found  func([]netip.AddrPort)
+	found  func(from netip.Addr, addrs []netip.AddrPort)
 	wanted chan struct{} // has a token when peers run low
 	cancel context.CancelFunc
 	done   chan struct{}
@@ -36,15 +36,15 @@ type Search struct {
 
 // Search looks for the peers of a torrent, now and from time to time, and announces
 // that we take part in it at a TCP port; zero announces nothing. found is called with
-// what nodes say, on the search's goroutines and not concurrently; it must not block.
-func (d *DHT) Search(hash [20]byte, port uint16, found func([]netip.AddrPort)) *Search {
+// what a node says, on the search's goroutines and not concurrently; it must not block.
+func (d *DHT) Search(hash [20]byte, port uint16, found func(from netip.Addr, addrs []netip.AddrPort)) *Search {
 	ctx, cancel := context.WithCancel(d.ctx)
 	s := &Search{d: d, hash: hash, port: port, wanted: make(chan struct{}, 1), cancel: cancel, done: make(chan struct{})}
 	var mu sync.Mutex // the families are looked through at once
-	s.found = func(addrs []netip.AddrPort) {
+	s.found = func(from netip.Addr, addrs []netip.AddrPort) {
 		mu.Lock()
 		defer mu.Unlock()
-		found(addrs)
+		found(from, addrs)
 	}
 	go s.run(ctx)
 	return s
@@ -145,15 +145,12 @@ func (s *Search) lookupIn(ctx context.Context, n *node) (count int) {
 	}
 	defer context.AfterFunc(ctx, a.Close)()
 	for v := range a.Peers {
-		local := addrOf(v.Addr).Addr().IsLoopback()
-		var addrs []netip.AddrPort
-		for _, p := range v.Peers {
-			if ap := addrOf(p); local || !ap.Addr().IsLoopback() {
-				addrs = append(addrs, ap)
-			}
+		addrs := make([]netip.AddrPort, len(v.Peers))
+		for i, p := range v.Peers {
+			addrs[i] = addrOf(p)
 		}
 		if count += len(addrs); len(addrs) > 0 && ctx.Err() == nil {
-			s.found(addrs)
+			s.found(addrOf(v.Addr).Addr(), addrs)
 		}
 	}
 	return count

@@ -90,6 +90,9 @@ func loadState(path string) (state, error) {
 
 // save replaces the file as a whole: several processes may share it.
 func (s state) save(path string) error {
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return err
+	}
 	f, err := os.CreateTemp(filepath.Dir(path), ".dht.*")
 	if err != nil {
 		return err

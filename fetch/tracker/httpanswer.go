@@ -102,7 +102,7 @@ func parsePeerDicts(raw []byte) ([]netip.AddrPort, error) {
 		if err != nil || port < 1 || port > 65535 {
 			continue
 		}
-		if p := netip.AddrPortFrom(addr.Unmap().WithZone(""), uint16(port)); dialable(p) && len(peers) < MaxPeers {
+		if p := netip.AddrPortFrom(addr.Unmap().WithZone(""), uint16(port)); Dialable(p) && len(peers) < MaxPeers {
 			peers = append(peers, p)
 		}
 	}

@@ -126,7 +126,7 @@ func checkResponse(t *testing.T, r Response) {
 		t.Errorf("%d peers", len(r.Peers))
 	}
 	for _, p := range r.Peers {
-		if !dialable(p) || p.Addr().IsLoopback() || p.Addr().Is4In6() {
+		if !Dialable(p) || p.Addr().IsLoopback() || p.Addr().Is4In6() {
 			t.Errorf("peer %v", p)
 		}
 	}

@@ -22,7 +22,7 @@ func parseCompact(b []byte, size int) ([]netip.AddrPort, error) {
 	for ; len(b) > 0; b = b[size:] {
 		addr, _ := netip.AddrFromSlice(b[:size-2])
 		p := netip.AddrPortFrom(addr.Unmap(), binary.BigEndian.Uint16(b[size-2:]))
-		if dialable(p) {
+		if Dialable(p) {
 			peers = append(peers, p)
 		}
 	}
@@ -31,8 +31,8 @@ func parseCompact(b []byte, size int) ([]netip.AddrPort, error) {
 
 var broadcast = netip.AddrFrom4([4]byte{255, 255, 255, 255})
 
-// dialable reports whether p can be a peer at all.
-func dialable(p netip.AddrPort) bool {
+// Dialable reports whether p can be a peer at all.
+func Dialable(p netip.AddrPort) bool {
 	a := p.Addr()
 	return p.Port() != 0 && a.IsValid() && !a.IsUnspecified() && !a.IsMulticast() && a != broadcast
 }

@@ -67,6 +67,16 @@ func (p *Policy) Proxied() bool { return p != nil && p.proxy != nil }
 // Bound reports whether sockets are bound to an address or interface.
 func (p *Policy) Bound() bool { return p != nil && p.bind != nil }
 
+// Uses reports whether sockets may leave by an interface, for multicast, which goes to
+// each of them.
+func (p *Policy) Uses(i net.Interface) bool {
+	if !p.Bound() {
+		return true
+	}
+	device, err := p.bind.device()
+	return err == nil && (device == "" || device == i.Name)
+}
+
 // String describes the policy without the proxy's password. Empty: no restriction.
 func (p *Policy) String() string {
 	var s string

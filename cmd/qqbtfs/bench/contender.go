@@ -39,14 +39,15 @@ func installed(program string) bool {
 	return err == nil
 }
 
-// cleanEnv is the environment without settings of qqbtfs.
+// cleanEnv is the environment without settings of qqbtfs but that nothing leaves this
+// machine.
 func cleanEnv() (env []string) {
 	for _, kv := range os.Environ() {
 		if !strings.HasPrefix(kv, "QQBTFS_") {
 			env = append(env, kv)
 		}
 	}
-	return append(env, "QQBTFS_CONFIG=/dev/null")
+	return append(env, "QQBTFS_CONFIG=/dev/null", "QQBTFS_DHT=off", "QQBTFS_LSD=off")
 }
 
 // mount is a running mounter.

@@ -45,7 +45,7 @@ func newSandbox(t *testing.T) *sandbox {
 	if err := os.Chmod(filepath.Dir(s.dir), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	s.env = []string{"PATH=" + os.Getenv("PATH"), "LC_ALL=C.UTF-8", "HOME=" + s.dir}
+	s.env = []string{"PATH=" + os.Getenv("PATH"), "LC_ALL=C.UTF-8", "HOME=" + s.dir, "QQBTFS_DHT=off", "QQBTFS_LSD=off"}
 	for env, sub := range map[string]string{"XDG_CONFIG_HOME": "config", "XDG_CACHE_HOME": "cache", "XDG_RUNTIME_DIR": "run"} {
 		s.env = append(s.env, env+"="+s.mkdir(sub))
 	}
