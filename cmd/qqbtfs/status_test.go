@@ -110,7 +110,7 @@ func TestProgressText(t *testing.T) {
 		want string
 	}{
 		"both":       {m.Torrents, "2 torrents  50.0% of 1.0 GiB  down 2.5 MB/s  up 1.0 kB/s  2 peers  3m35s left  2 pieces awaited, piece 812: 3 peers have it, all choke us (1.2 s)"},
-		"done":       {m.Torrents[1:], "album  100.0% of 976.6 KiB  down 0 B/s  up 0 B/s  seeding to nobody"},
+		"done":       {m.Torrents[1:], "album  100.0% of 976.6 KiB  down 0 B/s  up 0 B/s  uploading is off"},
 		"not filled": {notFilled, "film .mkv  50.0% of 1.0 GiB  down 2.5 MB/s  up 1.0 kB/s  2 peers  2 pieces awaited, piece 812: 3 peers have it, all choke us (1.2 s)"},
 	} {
 		if got := progressText(c.in); got != c.want {

@@ -84,6 +84,7 @@ type DHT struct {
 	pings   chan netip.AddrPort
 
 	mu         sync.Mutex
+	searches   map[*Search]struct{}
 	resolved   []lib.Addr
 	resolvedAt time.Time
 }
@@ -110,9 +111,10 @@ func New(cfg Config) (*DHT, error) {
 	cfg.many = cmp.Or(cfg.many, manyNodes)
 	d := &DHT{
 		cfg: cfg, log: cfg.Logger,
-		limiter: rate.NewLimiter(sendRate, sendBurst),
-		lookups: make(chan struct{}, maxLookups),
-		pings:   make(chan netip.AddrPort, maxPings),
+		limiter:  rate.NewLimiter(sendRate, sendBurst),
+		lookups:  make(chan struct{}, maxLookups),
+		pings:    make(chan netip.AddrPort, maxPings),
+		searches: map[*Search]struct{}{},
 	}
 	if d.log == nil {
 		d.log = slog.New(slog.DiscardHandler)

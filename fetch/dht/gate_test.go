@@ -157,7 +157,7 @@ func TestVotes(t *testing.T) {
 
 func TestStore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s, h := newStore(), peer_store.InfoHash{1}
+		s, h := newStore(func([20]byte, netip.AddrPort) {}), peer_store.InfoHash{1}
 		for i := range 3 * storePeers {
 			s.AddPeer(h, nodeAddr(net.IPv4(20, 0, byte(i>>8), byte(i)), 1+i))
 		}

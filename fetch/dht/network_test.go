@@ -276,9 +276,11 @@ func TestSavedTableIsStale(t *testing.T) {
 		defer closeAll(all)
 		again := n.join(t, 20, func(c *Config) { c.State = file })
 		defer again.Close()
+		s := all[4].Search(hash, 7000, nobody)
+		defer s.Close()
 		time.Sleep(2 * time.Minute)
-		if st := again.Status(); st.Nodes < 3 {
-			t.Errorf("%+v", st)
+		if found := collect(again, 0, time.Minute); len(found) == 0 {
+			t.Errorf("nobody was found: %+v", again.Status())
 		}
 	})
 }
@@ -300,6 +302,24 @@ func TestAddNode(t *testing.T) {
 		}
 		if found := collect(alone, 0, time.Minute); len(found) == 0 {
 			t.Error("nobody was found")
+		}
+	})
+}
+
+// Of two nodes that know only each other both find the other's peer.
+func TestTwoNodes(t *testing.T) {
+	bubble(t, func(t *testing.T, n *internet) {
+		first := n.join(t, 0, func(c *Config) { c.Bootstrap = nil })
+		defer first.Close()
+		var byFirst []netip.AddrPort
+		s := first.Search(hash, 7000, func(_ netip.Addr, addrs []netip.AddrPort) { byFirst = append(byFirst, addrs...) })
+		defer s.Close()
+		time.Sleep(time.Minute)
+		second := n.join(t, 1, nil)
+		defer second.Close()
+		collect(second, 7001, 10*time.Second)
+		if want := netip.AddrPortFrom(host(1).Addr(), 7001); !slices.Contains(byFirst, want) {
+			t.Errorf("found %v, want %v", byFirst, want)
 		}
 	})
 }

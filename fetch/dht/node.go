@@ -29,6 +29,7 @@ type node struct {
 	d       *DHT
 	network string
 	sock    net.PacketConn
+	peers   *store
 
 	mu     sync.Mutex // guards these
 	id     krpc.ID
@@ -37,7 +38,7 @@ type node struct {
 }
 
 func newNode(d *DHT, network string, sock net.PacketConn) *node {
-	return &node{d: d, network: network, sock: sock}
+	return &node{d: d, network: network, sock: sock, peers: newStore(d.announced)}
 }
 
 func (n *node) is4() bool { return n.network == "udp4" }
@@ -69,7 +70,7 @@ func (n *node) serve(t table) {
 		Conn:             g,
 		NoSecurity:       true, // most nodes out there do not care for BEP 42
 		StartingNodes:    func() ([]lib.Addr, error) { return n.d.bootstrap(n.is4()), nil },
-		PeerStore:        newStore(),
+		PeerStore:        n.peers,
 		QueryResendDelay: func() time.Duration { return answerWithin },
 		DefaultWant:      want(n.is4()),
 		SendLimiter:      n.d.limiter,

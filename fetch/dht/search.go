@@ -28,26 +28,51 @@ type Search struct {
 	d      *DHT
 	hash   [20]byte
 	port   uint16
-	found  func(from netip.Addr, addrs []netip.AddrPort)
 	wanted chan struct{} // has a token when peers run low
 	cancel context.CancelFunc
 	done   chan struct{}
+
+	mu    sync.Mutex // held while found is called, so that Close waits for that
+	found func(from netip.Addr, addrs []netip.AddrPort)
 }
 
 // Search looks for the peers of a torrent, now and from time to time, and announces
 // that we take part in it at a TCP port; zero announces nothing. found is called with
-// what a node says, on the search's goroutines and not concurrently; it must not block.
+// what a node says, on goroutines of the DHT and not concurrently; it must not block.
 func (d *DHT) Search(hash [20]byte, port uint16, found func(from netip.Addr, addrs []netip.AddrPort)) *Search {
 	ctx, cancel := context.WithCancel(d.ctx)
 	s := &Search{d: d, hash: hash, port: port, wanted: make(chan struct{}, 1), cancel: cancel, done: make(chan struct{})}
-	var mu sync.Mutex // the families are looked through at once
-	s.found = func(from netip.Addr, addrs []netip.AddrPort) {
-		mu.Lock()
-		defer mu.Unlock()
-		found(from, addrs)
-	}
+	s.found = found
+	d.mu.Lock()
+	d.searches[s] = struct{}{}
+	d.mu.Unlock()
 	go s.run(ctx)
 	return s
+}
+
+// report passes on what a node says.
+func (s *Search) report(from netip.Addr, addrs []netip.AddrPort) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.found != nil {
+		s.found(from, addrs)
+	}
+}
+
+// announced reports a peer that announced itself to us: others may know it only later,
+// and in a tiny network nobody else does.
+func (d *DHT) announced(hash [20]byte, peer netip.AddrPort) {
+	var list []*Search
+	d.mu.Lock()
+	for s := range d.searches {
+		if s.hash == hash {
+			list = append(list, s)
+		}
+	}
+	d.mu.Unlock()
+	for _, s := range list {
+		s.report(peer.Addr(), []netip.AddrPort{peer})
+	}
 }
 
 // Want tells that peers run low.
@@ -60,8 +85,14 @@ func (s *Search) Want() {
 
 // Close ends the search. Its found is not called any more.
 func (s *Search) Close() {
+	s.d.mu.Lock()
+	delete(s.d.searches, s)
+	s.d.mu.Unlock()
 	s.cancel()
 	<-s.done
+	s.mu.Lock()
+	s.found = nil
+	s.mu.Unlock()
 }
 
 func (s *Search) run(ctx context.Context) {
@@ -150,7 +181,7 @@ func (s *Search) lookupIn(ctx context.Context, n *node) (count int) {
 			addrs[i] = addrOf(p)
 		}
 		if count += len(addrs); len(addrs) > 0 && ctx.Err() == nil {
-			s.found(addrOf(v.Addr).Addr(), addrs)
+			s.report(addrOf(v.Addr).Addr(), addrs)
 		}
 	}
 	return count

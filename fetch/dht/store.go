@@ -2,6 +2,7 @@ package dht
 
 import (
 	"net"
+	"net/netip"
 	"slices"
 	"sync"
 	"time"
@@ -23,6 +24,9 @@ const (
 // store keeps the peers that were announced to us (BEP 5, announce_peer), bounded. It
 // implements the library's peer store.
 type store struct {
+	// told is called with each peer that announces itself, without locks.
+	told func(h [20]byte, peer netip.AddrPort)
+
 	mu     sync.Mutex
 	hashes map[peer_store.InfoHash][]stored // the newest last
 }
@@ -32,7 +36,9 @@ type stored struct {
 	at   time.Time
 }
 
-func newStore() *store { return &store{hashes: map[peer_store.InfoHash][]stored{}} }
+func newStore(told func(h [20]byte, peer netip.AddrPort)) *store {
+	return &store{told: told, hashes: map[peer_store.InfoHash][]stored{}}
+}
 
 // AddPeer keeps a peer. What is full gives up the oldest peer of a torrent; a torrent
 // more is not kept unless one has run out.
@@ -40,6 +46,7 @@ func (s *store) AddPeer(h peer_store.InfoHash, addr krpc.NodeAddr) {
 	if addr.Port <= 0 || addr.Port > 65535 {
 		return
 	}
+	s.told(h, addrOf(addr))
 	now := time.Now()
 	s.mu.Lock()
 	defer s.mu.Unlock()

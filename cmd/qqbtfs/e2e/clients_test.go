@@ -55,12 +55,17 @@ func runAria2(s *sandbox, torrent, dir string) *foreign {
 	if s.encrypted {
 		more = []string{"--bt-require-crypto=true", "--bt-min-crypto-level=arc4"}
 	}
+	if s.dht != "" {
+		more = append(more, "--enable-dht=true", "--dht-entry-point="+s.dht, "--dht-listen-port="+itoa(port), "--dht-file-path="+s.path("aria2.dht"))
+	} else {
+		more = append(more, "--enable-dht=false")
+	}
 	args := append(more, "--no-conf", "--interface="+host, "--listen-port="+itoa(port),
-		"--enable-dht=false", "--enable-dht6=false", "--bt-enable-lpd=false", "--disable-ipv6", "--follow-torrent=mem",
+		"--enable-dht6=false", fmt.Sprintf("--bt-enable-lpd=%t", s.lsd), "--bt-lpd-interface="+host, "--disable-ipv6", "--follow-torrent=mem",
 		"--file-allocation=none", "--disk-cache=0", "--check-integrity", "--bt-seed-unverified=false", "--seed-ratio=0",
 		"--allow-overwrite", "--bt-tracker-interval=2", "--summary-interval=0", "--console-log-level=notice", "-d", dir, torrent)
-	p := start(s.t, s.command(need(s.t, "aria2c"), args...))
-	awaitPort(s.t, p, host, port)
+	p := start(s.t, s.foreign(need(s.t, "aria2c"), args...))
+	s.awaitPort(p, host, port)
 	return &foreign{p, net.JoinHostPort(host, itoa(port))}
 }
 
@@ -76,7 +81,7 @@ func runTransmission(s *sandbox, torrent, dir string) *foreign {
 	settings, err := json.Marshal(map[string]any{
 		map[bool]string{false: "bind-address-ipv4", true: "bind-address-ipv6"}[s.ipv6]: host, "peer-port": port, "rpc-enabled": false, "download-dir": dir,
 		"watch-dir": filepath.Join(home, "watch"), "watch-dir-enabled": true, "encryption": encryption, "cache-size-mb": 0,
-		"dht-enabled": false, "lpd-enabled": false, "pex-enabled": false, "utp-enabled": false,
+		"dht-enabled": false, "lpd-enabled": s.lsd, "pex-enabled": s.pex, "utp-enabled": false,
 		"port-forwarding-enabled": false, "preallocation": 0, "message-level": 3,
 	})
 	if err != nil {
@@ -85,8 +90,8 @@ func runTransmission(s *sandbox, torrent, dir string) *foreign {
 	for name, content := range map[string][]byte{"settings.json": settings, "watch/t.torrent": readFile(s.t, torrent)} {
 		s.write(filepath.Join(filepath.Base(home), name), content)
 	}
-	p := start(s.t, s.command(bin, "-f", "-g", home))
-	awaitPort(s.t, p, host, port)
+	p := start(s.t, s.foreign(bin, "-f", "-g", home))
+	s.awaitPort(p, host, port)
 	return &foreign{p, net.JoinHostPort(host, itoa(port))}
 }
 
@@ -116,13 +121,33 @@ func runLibtorrent(s *sandbox, torrent, dir string) *foreign {
 	s.t.Helper()
 	host, port := s.freeAddr()
 	addr := net.JoinHostPort(host, itoa(port))
-	cmd := s.command(python(s.t), libtorrentScript(s.t), "run", torrent, dir, addr)
+	cmd := s.foreign(python(s.t), libtorrentScript(s.t), "run", torrent, dir, addr)
 	if s.encrypted {
 		cmd.Env = append(cmd.Env, "ENCRYPTED=1")
 	}
+	if s.lsd {
+		cmd.Env = append(cmd.Env, "LSD=1")
+	}
+	cmd.Env = append(cmd.Env, "DHT="+s.dht)
 	p := start(s.t, cmd)
-	awaitPort(s.t, p, host, port)
+	s.awaitPort(p, host, port)
 	return &foreign{p, addr}
+}
+
+// foreign prepares a run of a client of others.
+func (s *sandbox) foreign(name string, args ...string) *exec.Cmd {
+	if s.in != nil {
+		return s.command("nsenter", append([]string{"--net=" + s.in.path(), name}, args...)...)
+	}
+	return s.command(name, args...)
+}
+
+// awaitPort returns when a client accepts connections, if that can be seen from here.
+func (s *sandbox) awaitPort(p *process, host string, port int) {
+	s.t.Helper()
+	if s.in == nil {
+		awaitPort(s.t, p, host, port)
+	}
 }
 
 // awaitPort returns when a process accepts connections.

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/qqbtfs/qqbtfs/fetch"
+	"github.com/qqbtfs/qqbtfs/fetch/dht"
 	"github.com/qqbtfs/qqbtfs/fs"
 	"github.com/qqbtfs/qqbtfs/fs/fstest"
 )
@@ -34,6 +35,13 @@ type sandbox struct {
 
 	// How clients of others run: with encrypted connections only, at an address of IPv6.
 	encrypted, ipv6 bool
+	// By which ways they find peers, beside trackers: in a DHT that has this node, on the
+	// local network.
+	dht      string
+	lsd, pex bool
+	// Where they live, if not on loopback.
+	in   *netns
+	host string
 }
 
 // newSandbox makes an empty one. Nothing that names its directory on its command
@@ -235,6 +243,7 @@ type status struct {
 	PID      int            `json:"pid"`
 	Listen   []string       `json:"listen"`
 	LogFile  string         `json:"log_file"`
+	DHT      *dht.Status    `json:"dht"`
 	Torrents []fetch.Status `json:"torrents"`
 }
 
@@ -302,6 +311,9 @@ var loopback atomic.Uint32
 // freeAddr returns an address and port on loopback that are free for TCP and UDP.
 // The port is none that the system gives to others.
 func (s *sandbox) freeAddr() (host string, port int) {
+	if s.host != "" {
+		return s.host, 10000 + rand.IntN(20000)
+	}
 	s.t.Helper()
 	if s.ipv6 {
 		return "::1", freePort(s.t, "::1")

@@ -3,7 +3,11 @@
   libtorrent_client.py run TORRENT DIR HOST:PORT
       Downloads TORRENT to DIR, or seeds it from there, at that address. Prints a
       line for each change: "state STATE DONE" (DONE in bytes). Runs until killed.
-      With ENCRYPTED=1 in its environment all connections are encrypted.
+      With ENCRYPTED=1 in its environment all connections are encrypted, with LSD=1 it
+      finds peers on the local network, with DHT=HOST:PORT in a DHT with that node.
+
+  libtorrent_client.py node HOST:PORT [HOST:PORT]
+      Is a node of a DHT that begins with the other one.
 
   libtorrent_client.py create PATH OUT v1|v2|hybrid [TRACKER]
       Makes a torrent of a file or directory, with pieces of 64 KiB.
@@ -15,11 +19,32 @@ import time
 import libtorrent as lt
 
 
+def dht(bootstrap):
+    # Loopback addresses are all on one network, and no id fits them.
+    return {
+        'enable_dht': True, 'dht_bootstrap_nodes': bootstrap, 'dht_announce_interval': 5,
+        'dht_restrict_routing_ips': False, 'dht_restrict_search_ips': False,
+        'dht_enforce_node_id': False, 'dht_prefer_verified_node_ids': False,
+        'dht_ignore_dark_internet': False, 'dht_max_fail_count': 100,
+    }
+
+
+def node(listen, bootstrap=''):
+    session = lt.session(dict(dht(bootstrap), **{
+        'listen_interfaces': listen, 'enable_lsd': False, 'enable_upnp': False, 'enable_natpmp': False,
+    }))
+    while True:
+        session.post_dht_stats()
+        time.sleep(1)
+
+
 def run(torrent, directory, listen):
     encryption = 0 if os.environ.get('ENCRYPTED') else 2
+    bootstrap = os.environ.get('DHT')
     session = lt.session({
+        **(dht(bootstrap) if bootstrap else {'enable_dht': False}),
         'listen_interfaces': listen, 'allow_multiple_connections_per_ip': True,
-        'enable_dht': False, 'enable_lsd': False, 'enable_upnp': False, 'enable_natpmp': False,
+        'enable_lsd': bool(os.environ.get('LSD')), 'enable_upnp': False, 'enable_natpmp': False,
         'enable_incoming_utp': False, 'enable_outgoing_utp': False,
         # Only RC4, or only plain text.
         'out_enc_policy': encryption, 'in_enc_policy': encryption, 'allowed_enc_level': 2,
@@ -50,4 +75,4 @@ def create(path, out, version, tracker=None):
         f.write(lt.bencode(torrent.generate()))
 
 
-{'run': run, 'create': create}[sys.argv[1]](*sys.argv[2:])
+{'run': run, 'node': node, 'create': create}[sys.argv[1]](*sys.argv[2:])
