@@ -247,11 +247,11 @@ func TestSavedTable(t *testing.T) {
 		defer closeAll(all)
 		saves := n.join(t, 20, func(c *Config) { c.State = file })
 		time.Sleep(time.Minute)
-		id := saves.nodes[0].id
+		id := saves.nodes[0].table().id
 		saves.Close()
 		again := n.join(t, 20, func(c *Config) { c.State, c.Bootstrap = file, nil })
 		defer again.Close()
-		if again.nodes[0].id != id {
+		if again.nodes[0].table().id != id {
 			t.Error("the id is another")
 		}
 		s := all[4].Search(hash, 7000, nobody)
