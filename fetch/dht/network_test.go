@@ -313,11 +313,11 @@ func TestTwoNodes(t *testing.T) {
 		defer first.Close()
 		var byFirst []netip.AddrPort
 		s := first.Search(hash, 7000, func(_ netip.Addr, addrs []netip.AddrPort) { byFirst = append(byFirst, addrs...) })
-		defer s.Close()
 		time.Sleep(time.Minute)
 		second := n.join(t, 1, nil)
 		defer second.Close()
 		collect(second, 7001, 10*time.Second)
+		s.Close()
 		if want := netip.AddrPortFrom(host(1).Addr(), 7001); !slices.Contains(byFirst, want) {
 			t.Errorf("found %v, want %v", byFirst, want)
 		}
