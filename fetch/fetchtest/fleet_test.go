@@ -33,7 +33,6 @@ func (f fleet) optimum() time.Duration {
 type outcome struct {
 	optimum, first, last time.Duration // until a mount had everything
 	copies               float64       // that the seeder sent
-	worst                float64       // least share of what it received that a mount sent on
 }
 
 func (o outcome) String() string {
