@@ -332,6 +332,9 @@ func TestIDFitsAddress(t *testing.T) {
 		d := n.join(t, 20, nil)
 		defer d.Close()
 		before := d.nodes[0].table().id
+		for i := range all { // each of which has one vote
+			d.AddNode(host(i))
+		}
 		time.Sleep(5 * time.Minute)
 		st, id := d.Status(), d.nodes[0].table().id
 		if !slices.Equal(st.External, []string{host(20).Addr().String()}) || id == before || st.Nodes < 3 {
