@@ -234,7 +234,10 @@ func (r rotten) ReadAt(dst []byte, index, off int) error {
 func (f files) poisoner(t *testing.T, cfg Config) netip.AddrPort {
 	s := newSession(t, cfg)
 	bad := add(t, s, TorrentConfig{Meta: f.meta, Store: rotten{f.store(t)}})
-	bad.hashServer = newHashServer(add(t, newSession(t, Config{}), TorrentConfig{Meta: f.meta, Store: f.store(t)}), f.meta)
+	right := newHashServer(add(t, newSession(t, Config{}), TorrentConfig{Meta: f.meta, Store: f.store(t)}), f.meta)
+	bad.mu.Lock() // before any peer is let in, which takes the lock as well
+	bad.hashServer = right
+	bad.mu.Unlock()
 	return s.Addrs()[0]
 }
 
