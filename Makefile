@@ -4,7 +4,7 @@ GO      ?= go
 BIN     := bin/qqbtfs
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 # The whole suite, real clients included, has to fit in this.
-TIMEOUT ?= 14m
+TIMEOUT ?= 30m
 FUZZTIME ?= 20s
 SOAK ?= 30m
 # Linters are pinned, so that they find tomorrow what they find today.
