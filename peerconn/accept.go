@@ -14,8 +14,19 @@ import (
 // there are no file descriptors left.
 const acceptPause = 100 * time.Millisecond
 
+// handshakeGrace is how long a handshake has before it can be ended for another. In a
+// burst, all of a fleet after a pause of the network, what came may just not have been
+// read yet; the burst waits in the backlog.
+const handshakeGrace = 500 * time.Millisecond
+
+// incoming is a handshake that is under way.
+type incoming struct {
+	tcp   *net.TCPConn
+	since time.Time
+}
+
 func (n *Net) accept(l *net.TCPListener) {
-	for {
+	for n.awaitHandshakes() {
 		tcp, err := l.AcceptTCP()
 		switch {
 		case err == nil:
@@ -33,6 +44,28 @@ func (n *Net) accept(l *net.TCPListener) {
 	}
 }
 
+// awaitHandshakes returns once one more handshake may begin, at once or after
+// handshakeGrace at most; false at the end of n.
+func (n *Net) awaitHandshakes() bool {
+	for {
+		n.mu.Lock()
+		wait := time.Duration(0)
+		if len(n.handshakes) >= n.opt.MaxHandshakes {
+			wait = handshakeGrace - time.Since(n.handshakes[0].since)
+		}
+		n.mu.Unlock()
+		if wait <= 0 {
+			return true
+		}
+		select {
+		case <-n.done:
+			return false
+		case <-n.freed:
+		case <-time.After(wait):
+		}
+	}
+}
+
 // admit starts the handshake of an incoming connection, or closes it. Of too many
 // handshakes the oldest is ended: an honest peer needs a round trip for it, and
 // whoever just holds connections open cannot keep honest ones out.
@@ -42,10 +75,10 @@ func (n *Net) admit(tcp *net.TCPConn) {
 	refused := n.closed || n.full() || n.opt.Accept == nil || n.opt.Blocked(addrPort(tcp.RemoteAddr()).Addr())
 	if !refused {
 		if len(n.handshakes) >= n.opt.MaxHandshakes {
-			oldest = n.handshakes[0]
+			oldest = n.handshakes[0].tcp
 			n.handshakes = slices.Delete(n.handshakes, 0, 1)
 		}
-		n.handshakes = append(n.handshakes, tcp)
+		n.handshakes = append(n.handshakes, incoming{tcp, time.Now()})
 	}
 	n.mu.Unlock()
 	if oldest != nil {
@@ -117,8 +150,7 @@ func (n *Net) readHandshake(tcp *net.TCPConn) (h wire.Handshake, r mse.Result, e
 // greeted forgets a handshake that is no longer under way.
 func (n *Net) greeted(tcp *net.TCPConn) {
 	n.mu.Lock()
-	defer n.mu.Unlock()
-	if i := slices.Index(n.handshakes, tcp); i >= 0 {
-		n.handshakes = slices.Delete(n.handshakes, i, i+1)
-	}
+	n.handshakes = slices.DeleteFunc(n.handshakes, func(h incoming) bool { return h.tcp == tcp })
+	n.mu.Unlock()
+	signal(n.freed)
 }

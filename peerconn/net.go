@@ -24,6 +24,7 @@ type Net struct {
 	listeners []*net.TCPListener
 	dials     chan struct{} // a token for each dial under way; nil: no bound
 	done      chan struct{} // closed by Close
+	freed     chan struct{} // an incoming handshake has ended
 	known     knownWays
 
 	mu         sync.Mutex
@@ -31,7 +32,7 @@ type Net struct {
 	running    int       // goroutines
 	closed     bool
 	conns      map[*netConn]struct{}
-	handshakes []*net.TCPConn // incoming ones under way, oldest first
+	handshakes []incoming // under way, oldest first
 }
 
 var _ Driver = (*Net)(nil)
@@ -56,6 +57,7 @@ func NewNet(opt Options) (*Net, error) {
 		opt:   opt,
 		log:   opt.Logger,
 		done:  make(chan struct{}),
+		freed: make(chan struct{}, 1),
 		conns: map[*netConn]struct{}{},
 	}
 	n.idle.L = &n.mu
@@ -110,8 +112,8 @@ func (n *Net) Close() error {
 	for _, l := range n.listeners {
 		l.Close()
 	}
-	for _, tcp := range handshakes {
-		tcp.Close()
+	for _, h := range handshakes {
+		h.tcp.Close()
 	}
 	for _, c := range conns {
 		c.Close(nil)

@@ -98,7 +98,7 @@ func TestFleet(t *testing.T) {
 
 func BenchmarkFleet(b *testing.B) {
 	for b.Loop() {
-		o, err := equal(200, 32*mib).run(1)
+		o, err := equal(200, 64*mib).run(1)
 		if err != nil {
 			b.Fatal(err)
 		}

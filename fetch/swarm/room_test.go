@@ -160,3 +160,18 @@ func TestDialsGoByPriority(t *testing.T) {
 	}
 	r.wait(2 * firstRetry).says("dial")
 }
+
+// An address that failed waits behind new ones, whatever its priority.
+func TestNewAddressesAreDialledFirst(t *testing.T) {
+	a := newAddresses()
+	byLast := func(x netip.AddrPort) uint32 { return uint32(x.Addr().As4()[3]) }
+	for id := range PeerID(3) {
+		a.add(addr(id + 1))
+	}
+	a.book[addr(3)].failures = 1
+	for _, want := range []PeerID{2, 1, 3} {
+		if got, ok := a.next(epoch, false, byLast); !ok || got != addr(want) {
+			t.Errorf("dialled %v, want %v", got, addr(want))
+		}
+	}
+}

@@ -51,6 +51,7 @@ func (s suite) run(t *testing.T) {
 		{"MaxConns", suite.maxConns},
 		{"Refused", suite.refused},
 		{"IncomingHandshakes", suite.incomingHandshakes},
+		{"Bursts", suite.bursts},
 		{"Floods", suite.floods},
 		{"NeverReads", suite.neverReads},
 		{"DownloadLimit", suite.downloadLimit},

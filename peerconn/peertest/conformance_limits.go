@@ -230,6 +230,22 @@ func (s suite) incomingHandshakes(t *testing.T) {
 	}
 }
 
+// bursts of honest peers all get in, however few handshakes may be under way.
+func (s suite) bursts(t *testing.T) {
+	tor := smallTorrent()
+	_, addr := s.listener(t, peerconn.Options{Accept: Accept(tor, "give", newWatch(t, NewGiver(tor))), MaxHandshakes: 2})
+	leecher := s.start(t, tor, Leecher{})
+	const n = 50
+	for range n {
+		leecher.Connect(addr) // served by goroutines of its own
+	}
+	for range n {
+		if err := receive(t, leecher.Ended()); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 // floods are slowed down or end; others are served meanwhile.
 func (s suite) floods(t *testing.T) {
 	tor := smallTorrent()

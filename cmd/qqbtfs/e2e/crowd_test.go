@@ -34,7 +34,8 @@ func TestThousandPeers(t *testing.T) {
 			t.Fatal(err)
 		}
 		takers[i] = &taker{conn: conn}
-		wg.Go(func() { takers[i].run(hash, i) })
+		takers[i].greet(t, hash, i) // at once: only so many may be silent
+		wg.Go(takers[i].run)
 	}
 	defer wg.Wait()
 	defer func() {
@@ -79,15 +80,20 @@ type taker struct {
 	ended atomic.Bool
 }
 
-func (k *taker) run(hash [20]byte, i int) {
-	defer k.ended.Store(true)
+func (k *taker) greet(t *testing.T, hash [20]byte, i int) {
+	t.Helper()
 	h := wire.Handshake{InfoHash: hash}
 	copy(h.PeerID[:], "-XX0001-"+itoa(1e11+i))
 	h.Reserved.SetFast()
 	out := wire.Interested{}.Append(wire.HaveNone{}.Append(h.Append(nil)))
 	if _, err := k.conn.Write(out); err != nil {
-		return
+		t.Fatal(err)
 	}
+}
+
+// run takes until the connection ends.
+func (k *taker) run() {
+	defer k.ended.Store(true)
 	in := bufio.NewReader(k.conn)
 	if _, err := in.Discard(wire.HandshakeLen); err != nil {
 		return
