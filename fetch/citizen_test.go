@@ -1,0 +1,83 @@
+package fetch
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/qqbtfs/qqbtfs/cache"
+	"github.com/qqbtfs/qqbtfs/cache/memstore"
+	"github.com/qqbtfs/qqbtfs/fetch/swarm"
+	"github.com/qqbtfs/qqbtfs/peerconn/extension"
+	"github.com/qqbtfs/qqbtfs/peerconn/proto"
+	"github.com/qqbtfs/qqbtfs/peerconn/wire"
+)
+
+// A peer hears over a real connection that a seed wants nothing (BEP 21), then that it
+// has lost a piece (BEP 54) and wants that.
+func TestPeersAreToldWhatChanges(t *testing.T) {
+	c := makeContent(t, 100_000, 16<<10)
+	seeds := newSession(t, Config{})
+	seed := add(t, seeds, TorrentConfig{Meta: c.meta, Store: c.full(t)})
+	heard := make(chan string, 100)
+	leeches := newSession(t, Config{Trace: func(_ netip.AddrPort, in bool, m wire.Message) {
+		if m, ok := m.(wire.Extended); ok && in {
+			heard <- summary(m)
+		}
+	}})
+	add(t, leeches, TorrentConfig{Meta: c.meta, Store: memstore.New(Geometry(c.meta)), Peers: seeds.Addrs()})
+	expect := func(want ...string) {
+		t.Helper()
+		for _, w := range want {
+			for got := ""; got != w; {
+				select {
+				case got = <-heard:
+				case <-time.After(20 * time.Second):
+					t.Fatalf("never heard %q", w)
+				}
+			}
+		}
+	}
+	expect("upload only")
+	seed.Lost(2, cache.ErrEvicted)
+	expect("lacks 2", "downloads")
+}
+
+// summary says in words what an extended message tells.
+func summary(m wire.Extended) string {
+	if m.ID == ourExtensions[dontHaveName] {
+		return fmt.Sprint("lacks ", m.Payload[3])
+	}
+	h, err := extension.ParseHandshake(m.Payload)
+	switch {
+	case m.ID != extension.HandshakeID || err != nil || h.UploadOnly == nil:
+		return "something else"
+	case *h.UploadOnly:
+		return "upload only"
+	default:
+		return "downloads"
+	}
+}
+
+func TestBadDontHavesAreIgnored(t *testing.T) {
+	c := makeContent(t, 100_000, 16<<10) // 7 pieces
+	for _, tc := range []struct {
+		payload string
+		want    []swarm.Event
+	}{
+		{"", nil},
+		{"\x00\x00\x01", nil},
+		{"\x00\x00\x00\x01\x00", nil},
+		{"\x00\x00\x00\x07", nil},
+		{"\xff\xff\xff\xff", nil},
+		{"\x00\x00\x00\x06", []swarm.Event{swarm.PeerLacks{Peer: 3, Piece: 6}}},
+	} {
+		p := &peer{t: &Torrent{lay: Layout(c.meta)}, id: 3}
+		p.extension(nil, proto.ExtMessage{Name: dontHaveName, Payload: []byte(tc.payload)})
+		if !slices.Equal(p.evs, tc.want) {
+			t.Errorf("%x: %v, want %v", tc.payload, p.evs, tc.want)
+		}
+	}
+}
