@@ -23,7 +23,9 @@ type peer struct {
 	used      time.Time // when it last delivered what was wanted, or came
 
 	chokesUs     bool
-	uploadOnly   bool // wants nothing (BEP 21)
+	uploadOnly   bool  // wants nothing (BEP 21)
+	extended     bool  // its extended handshake has come
+	untold       []int // pieces lost before that
 	weInterested bool
 	snubbed      bool // owes and does not deliver
 	snubbedAt    time.Time
@@ -48,8 +50,9 @@ func (s *Swarm) stepPeer(ev Event) {
 		s.peerGone(ev)
 	case PeerExtended:
 		if p := s.peers[ev.Peer]; p != nil {
-			if p.client == "" {
+			if !p.extended {
 				s.self.vote(ev.YourIP)
+				s.tellUntold(p)
 			}
 			p.client, p.port, p.uploadOnly = ev.Client, ev.Port, ev.UploadOnly
 			if ev.ReqQ > 0 {

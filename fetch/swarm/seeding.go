@@ -77,13 +77,32 @@ func (s *Swarm) useless(p *peer) bool {
 	return s.uploadOnly() && (p.uploadOnly || s.pick.IsSeed(p.id))
 }
 
-// tellLost tells the peers that piece i is not here any more (BEP 54).
+// tellLost tells the peers that piece i is not here any more (BEP 54), or will once
+// they have said how.
 func (s *Swarm) tellLost(i int) {
 	for _, id := range s.order {
-		if !s.pick.IsSeed(id) {
+		switch p := s.peers[id]; {
+		case s.pick.IsSeed(id):
+		case p.extended:
 			s.do(DontHave{id, i})
+		case len(p.untold) < maxUntold:
+			p.untold = append(p.untold, i)
 		}
 	}
+}
+
+// maxUntold bounds what is kept to be told to a peer that may never say how.
+const maxUntold = 256
+
+// tellUntold tells a peer that has just said how what was lost until then.
+func (s *Swarm) tellUntold(p *peer) {
+	p.extended = true
+	for _, i := range p.untold {
+		if !s.pick.Has(i) {
+			s.do(DontHave{p.id, i})
+		}
+	}
+	p.untold = nil
 }
 
 // peerLacks takes in that a peer has lost a piece (BEP 54). What it owes of it, it will

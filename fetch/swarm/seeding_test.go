@@ -78,10 +78,17 @@ func TestUploadOnlyFollowsWhatIsHere(t *testing.T) {
 
 // BEP 54: "a previously advertised piece is no longer available".
 func TestLostPiecesAreTold(t *testing.T) {
-	r := newRig(t, 3, 0, 1).join(1, 0).join(2)
+	r := newRig(t, 3, 0, 1).join(1, 0).join(2).do(PeerExtended{Peer: 1}, PeerExtended{Peer: 2})
 	r.take()
 	r.do(PieceLost{1}).says("dont-have 1 1") // a seed does not mind
 	r.do(PieceLost{1}).want()
+
+	// To whom it cannot be told yet it is told later, if it still holds.
+	r = newRig(t, 4, 0, 1).join(1, 0)
+	r.do(PieceLost{0}, PieceLost{1}).silentOn("dont-have")
+	r.do(PieceVerified{Piece: 0}).take()
+	r.do(PeerExtended{Peer: 1}).want("dont-have 1 1")
+	r.do(PeerExtended{Peer: 1}).want()
 }
 
 func TestPeerLosesPieces(t *testing.T) {
