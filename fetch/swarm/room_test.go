@@ -166,7 +166,7 @@ func TestNewAddressesAreDialledFirst(t *testing.T) {
 	a := newAddresses()
 	byLast := func(x netip.AddrPort) uint32 { return uint32(x.Addr().As4()[3]) }
 	for id := range PeerID(3) {
-		a.add(addr(id + 1))
+		a.add(addr(id+1), "test", 0)
 	}
 	a.book[addr(3)].failures = 1
 	for _, want := range []PeerID{2, 1, 3} {
