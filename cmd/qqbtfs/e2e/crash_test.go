@@ -28,7 +28,7 @@ func TestKilledDuringFill(t *testing.T) {
 	pub := s.publish("film.bin", size, "--upload-limit", "16MB/s")
 	m := s.mount("--peer", pub.seed.addr, pub.torrent)
 	for range 3 {
-		until := m.torrent().BytesHave + rand.Int64N(12<<20)
+		until := min(size, m.torrent().BytesHave+rand.Int64N(12<<20))
 		await(t, "some more of the fill", func() bool { return m.torrent().BytesHave >= until })
 		before := m.torrent().BytesHave
 		m.kill()
