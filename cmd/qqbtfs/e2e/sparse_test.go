@@ -173,8 +173,8 @@ func TestSparseViewDuringFill(t *testing.T) {
 		}
 		before = after
 	}
-	if partial < 5 {
-		t.Errorf("only %d looks at an incomplete file", partial)
+	if partial == 0 {
+		t.Error("no look at an incomplete file")
 	}
 	if shown := dataExtents(t, m.dir+"/film.bin"); !slices.Equal(shown, []extent{{0, 4<<20 + 555}}) {
 		t.Errorf("complete, it has data at %v", shown)
