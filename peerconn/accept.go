@@ -14,10 +14,11 @@ import (
 // there are no file descriptors left.
 const acceptPause = 100 * time.Millisecond
 
-// handshakeGrace is how long a handshake has before it can be ended for another. In a
-// burst, all of a fleet after a pause of the network, what came may just not have been
-// read yet; the burst waits in the backlog.
-const handshakeGrace = 500 * time.Millisecond
+// graceShare of Options.HandshakeTimeout is the time, half a second unless told, that a
+// handshake has before it can be ended for another. In a burst, all of a fleet after a
+// pause of the network, what came may just not have been read yet; the burst waits in
+// the backlog.
+const graceShare = 20
 
 // incoming is a handshake that is under way.
 type incoming struct {
@@ -44,14 +45,14 @@ func (n *Net) accept(l *net.TCPListener) {
 	}
 }
 
-// awaitHandshakes returns once one more handshake may begin, at once or after
-// handshakeGrace at most; false at the end of n.
+// awaitHandshakes returns once one more handshake may begin, at once or after the
+// grace of the oldest one; false at the end of n.
 func (n *Net) awaitHandshakes() bool {
 	for {
 		n.mu.Lock()
 		wait := time.Duration(0)
 		if len(n.handshakes) >= n.opt.MaxHandshakes {
-			wait = handshakeGrace - time.Since(n.handshakes[0].since)
+			wait = n.opt.HandshakeTimeout/graceShare - time.Since(n.handshakes[0].since)
 		}
 		n.mu.Unlock()
 		if wait <= 0 {

@@ -137,7 +137,7 @@ type Options struct {
 	// negative no bound.
 	MaxHalfOpen int
 	// MaxHandshakes bounds the incoming handshakes under way: one more ends the
-	// oldest. Zero means 128.
+	// oldest once that has had a twentieth of HandshakeTimeout. Zero means 128.
 	MaxHandshakes int
 
 	// DialTimeout bounds one dial, zero means 10 s.

@@ -232,8 +232,12 @@ func (s suite) incomingHandshakes(t *testing.T) {
 
 // bursts of honest peers all get in, however few handshakes may be under way.
 func (s suite) bursts(t *testing.T) {
-	tor := smallTorrent()
-	_, addr := s.listener(t, peerconn.Options{Accept: Accept(tor, "give", newWatch(t, NewGiver(tor))), MaxHandshakes: 2})
+	tor := NewTorrent(3, 32<<10, 16<<10)
+	_, addr := s.listener(t, peerconn.Options{
+		Accept:           Accept(tor, "give", newWatch(t, NewGiver(tor))),
+		MaxHandshakes:    2,
+		HandshakeTimeout: 20 * patience, // however slow the machine
+	})
 	leecher := s.start(t, tor, Leecher{})
 	const n = 50
 	for range n {
