@@ -1,6 +1,7 @@
 package fetch
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha1"
 	"crypto/sha256"
@@ -146,7 +147,7 @@ func (p *Pending) newSearches() (list searches) {
 // snapshot is what trackers are told. How much is left nobody knows; what is not zero
 // makes us no seed.
 func (p *Pending) snapshot(hash [20]byte) tracker.Request {
-	return tracker.Request{InfoHash: hash, PeerID: p.s.peerID, Port: p.s.Port(), Left: metadata.PieceSize}
+	return tracker.Request{InfoHash: hash, PeerID: p.s.peerID, Port: cmp.Or(p.s.Port(), 1), Port6: p.s.Port6(), Left: metadata.PieceSize}
 }
 
 // noteSwarm remembers which of two swarms addresses are of.
@@ -186,12 +187,12 @@ func (p *Pending) lookUp(peers []string) {
 			if err != nil {
 				return
 			}
-			ips, err := net.DefaultResolver.LookupNetIP(p.ctx, "ip", host)
+			ips, err := p.s.cfg.Policy.LookupNetIP(p.ctx, host)
 			if err != nil && p.ctx.Err() == nil {
 				p.log.Info("a peer in the magnet link has no address", "peer", s, "err", err)
 			}
 			for _, ip := range ips {
-				p.AddPeers([]netip.AddrPort{netip.AddrPortFrom(ip.Unmap(), uint16(n))}, "magnet link")
+				p.AddPeers([]netip.AddrPort{netip.AddrPortFrom(ip, uint16(n))}, "magnet link")
 			}
 		})
 	}

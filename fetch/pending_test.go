@@ -12,6 +12,7 @@ import (
 	"github.com/qqbtfs/qqbtfs/fetch/magnet"
 	"github.com/qqbtfs/qqbtfs/fetch/metainfo"
 	"github.com/qqbtfs/qqbtfs/fetch/picker"
+	"github.com/qqbtfs/qqbtfs/peerconn"
 	"github.com/qqbtfs/qqbtfs/peerconn/peertest"
 	"github.com/qqbtfs/qqbtfs/peerconn/wire"
 )
@@ -72,11 +73,13 @@ func TestMagnetBecomesTorrent(t *testing.T) {
 // from those who connect to it.
 func TestMagnetByInboundConnection(t *testing.T) {
 	c := makeContent(t, 5_000_000, 16<<10)
-	s := newSession(t, Config{})
-	p := addMagnet(t, s, MagnetConfig{Link: c.link()})
-	other := newSession(t, Config{})
-	add(t, other, TorrentConfig{Meta: c.meta, Store: memstore.New(Geometry(c.meta)), Peers: s.Addrs()})
-	awaitMeta(t, p)
+	for _, mode := range []peerconn.Encryption{peerconn.EncryptPrefer, peerconn.EncryptRequire} {
+		s := newSession(t, Config{Encryption: mode})
+		p := addMagnet(t, s, MagnetConfig{Link: c.link()})
+		other := newSession(t, Config{Encryption: mode})
+		add(t, other, TorrentConfig{Meta: c.meta, Store: memstore.New(Geometry(c.meta)), Peers: s.Addrs()})
+		awaitMeta(t, p)
+	}
 }
 
 // Liars are found out and the honest peer is heard, over real connections.

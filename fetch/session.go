@@ -29,6 +29,7 @@ import (
 	"github.com/qqbtfs/qqbtfs/fetch/tracker"
 	"github.com/qqbtfs/qqbtfs/peerconn"
 	"github.com/qqbtfs/qqbtfs/peerconn/blocklist"
+	"github.com/qqbtfs/qqbtfs/peerconn/natpmp"
 	"github.com/qqbtfs/qqbtfs/peerconn/netpolicy"
 	"github.com/qqbtfs/qqbtfs/peerconn/proto"
 	"github.com/qqbtfs/qqbtfs/peerconn/wire"
@@ -62,6 +63,8 @@ type Config struct {
 	Blocked *blocklist.List
 	// Discovery finds peers besides trackers.
 	Discovery Discovery
+	// Forward asks the gateway of the network to forward the port to us.
+	Forward bool
 	// Client is our name and version, as told to peers and trackers.
 	Client string
 	// Logger gets what happens; nil means nothing is logged. Connections and
@@ -86,7 +89,8 @@ type Session struct {
 	watching sync.WaitGroup // the goroutine of watch
 	done     chan struct{}  // closed by Close
 
-	blocked atomic.Int64 // addresses that were turned away
+	forward *natpmp.Mapping // nil: none
+	blocked atomic.Int64    // addresses that were turned away
 
 	mu       sync.Mutex
 	torrents map[[20]byte]*Torrent // by each of their info-hashes
@@ -127,6 +131,9 @@ func NewSession(cfg Config) (*Session, error) {
 	var err error
 	if s.driver, err = peerconn.NewNet(opt); err != nil {
 		return nil, err
+	}
+	if port := s.Port(); cfg.Forward && port != 0 {
+		s.forward = natpmp.Keep(natpmp.Config{Port: port, Policy: cfg.Policy, Logger: cfg.Logger})
 	}
 	s.trackers = tracker.NewClient(tracker.ClientConfig{
 		UserAgent: cfg.Client, Logger: cfg.Logger, Dial: cfg.Policy.DialContext, Resolve: cfg.Policy.LookupNetIP,
@@ -173,17 +180,20 @@ func (s *Session) Port6() uint16 {
 
 // Port returns the port that peers reach us on, zero when none.
 func (s *Session) Port() uint16 {
+	if port := s.forward.Port(); port != 0 {
+		return port
+	}
 	for _, a := range s.Addrs() {
 		return a.Port()
 	}
 	return 0
 }
 
-// infoHashes are those of all torrents.
+// infoHashes are those of all torrents, also of those whose metadata is to come.
 func (s *Session) infoHashes() [][20]byte {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return slices.Collect(maps.Keys(s.torrents))
+	return slices.AppendSeq(slices.Collect(maps.Keys(s.torrents)), maps.Keys(s.pending))
 }
 
 // isBlocked reports whether the blocklist has a, and counts that.
@@ -299,6 +309,7 @@ func (s *Session) Close(ctx context.Context) error {
 	s.mu.Unlock()
 	s.watching.Wait()
 	var wg sync.WaitGroup
+	wg.Go(s.forward.Close)
 	for _, p := range s.allPending() {
 		wg.Go(func() { p.Close(ctx) })
 	}

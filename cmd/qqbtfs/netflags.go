@@ -35,6 +35,7 @@ type netFlags struct {
 	bind       string
 	proxy      string
 	blocklist  config.Path
+	forward    bool
 	dht, lsd   config.Choice
 	bootstrap  peersFlag
 
@@ -56,6 +57,7 @@ func (n *netFlags) register(fs *pflag.FlagSet) {
 	fs.Var(&n.encryption, "encryption", "connections to peers: encrypted if they can, encrypted only, or never")
 	fs.StringVar(&n.bind, "bind", "", "let nothing leave but by this address or interface")
 	fs.StringVar(&n.proxy, "proxy", "", "let everything leave through this proxy, socks5://[USER:PASSWORD@]HOST:PORT, and accept no peers unless --listen says so")
+	fs.BoolVar(&n.forward, "port-forward", false, "have the gateway of the network forward our port to us (NAT-PMP)")
 	fs.Var(&n.blocklist, "blocklist", "have nothing to do with the peers on this list (P2P, DAT or CIDR, may be gzipped)")
 	n.dht, n.lsd = onOff(), onOff()
 	fs.Var(&n.dht, "dht", "find peers in the distributed hash table")
@@ -91,6 +93,9 @@ func (n *netFlags) check() error {
 	}
 	if !(n.ratio >= 0 && n.ratio <= 1e6) {
 		return failf(codeUsage, "--seed-ratio %v: must be between 0 and 1000000", n.ratio)
+	}
+	if n.forward && n.proxy != "" {
+		return failf(codeUsage, "--port-forward would show the address that --proxy hides")
 	}
 	return errors.Join(n.makePolicy(), n.loadBlocklist())
 }

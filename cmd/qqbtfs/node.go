@@ -63,6 +63,7 @@ func (a *app) newNode(flags *netFlags, readTimeout time.Duration) (*node, error)
 		Policy:        flags.policy,
 		Encryption:    flags.mode(),
 		Blocked:       flags.blocked,
+		Forward:       flags.forward,
 		Client:        userAgent(),
 		Discovery:     flags.discovery(string(a.common.cacheDir)),
 		Logger:        a.log.Logger,
