@@ -21,8 +21,8 @@ type mapping struct {
 // which costs more than all else that a write does. It is a hint: where it fails
 // nothing is lost but time.
 //
-// With huge it does so in huge pages; off and n must be multiples of hugePage then,
-// or what is dirty on disk is more than that.
+// With huge it does so in huge pages; off+n must be a multiple of hugePage then, or
+// what is dirty on disk is more than that.
 func (m *mapping) populate(name string, off, n int64, huge bool) {
 	if m.name != name {
 		if !m.find(name) {

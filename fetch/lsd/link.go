@@ -69,16 +69,54 @@ func prefixes(ifi net.Interface) (list []netip.Prefix) {
 	return list
 }
 
-// bind opens a socket at a group's port, which others may have open as well.
-func bind(network string, group netip.AddrPort) (net.PacketConn, error) {
-	var lc net.ListenConfig
-	return lc.ListenPacket(context.Background(), network, group.String())
+// socket is what the two address families do differently.
+type socket interface {
+	JoinGroup(*net.Interface, net.Addr) error
+	SetMulticastLoopback(on bool) error
+	Close() error
+	// receive tells where a datagram was sent to as well; nil if that is unknown.
+	receive(b []byte) (n int, to net.IP, from net.Addr, err error)
+	// sendOn sends to the group on one interface.
+	sendOn(w way, b []byte, group net.Addr) error
 }
 
-// link4 is the group of IPv4.
-type link4 struct {
-	cfg Config
-	c   *ipv4.PacketConn
+type socket4 struct{ *ipv4.PacketConn }
+
+func (s socket4) receive(b []byte) (n int, to net.IP, from net.Addr, err error) {
+	n, cm, from, err := s.ReadFrom(b)
+	if cm != nil {
+		to = cm.Dst
+	}
+	return n, to, from, err
+}
+
+func (s socket4) sendOn(w way, b []byte, group net.Addr) error {
+	_, err := s.WriteTo(b, &ipv4.ControlMessage{IfIndex: w.ifi.Index, Src: w.src.AsSlice()}, group)
+	return err
+}
+
+type socket6 struct{ *ipv6.PacketConn }
+
+func (s socket6) receive(b []byte) (n int, to net.IP, from net.Addr, err error) {
+	n, cm, from, err := s.ReadFrom(b)
+	if cm != nil {
+		to = cm.Dst
+	}
+	return n, to, from, err
+}
+
+func (s socket6) sendOn(w way, b []byte, group net.Addr) error {
+	src := w.src.WithZone("").AsSlice() // the interface is the zone
+	_, err := s.WriteTo(b, &ipv6.ControlMessage{IfIndex: w.ifi.Index, Src: src}, group)
+	return err
+}
+
+// multicast is the link of one address family.
+type multicast struct {
+	socket
+	cfg   Config
+	is4   bool
+	group netip.AddrPort
 }
 
 func open4(cfg Config) (link, error) {
@@ -86,51 +124,8 @@ func open4(cfg Config) (link, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &link4{cfg, ipv4.NewPacketConn(c)}
-	if err := l.c.SetControlMessage(ipv4.FlagDst, true); err != nil {
-		return nil, err
-	}
-	_ = l.c.SetMulticastLoopback(true) // others on this machine; the default anyway
-	l.join()
-	return l, nil
-}
-
-// join joins the group on all interfaces; where that was done before it fails.
-func (l *link4) join() (list []way) {
-	list = ways(l.cfg, true)
-	for _, w := range list {
-		_ = l.c.JoinGroup(&w.ifi, net.UDPAddrFromAddrPort(group4))
-	}
-	return list
-}
-
-func (l *link4) read(b []byte) (int, netip.AddrPort, error) {
-	for {
-		n, cm, from, err := l.c.ReadFrom(b)
-		if err != nil {
-			return 0, netip.AddrPort{}, err
-		}
-		// What was sent to us alone may come from anywhere.
-		if cm != nil && cm.Dst.IsMulticast() {
-			return n, sender(from), nil
-		}
-	}
-}
-
-func (l *link4) send(text func(host string) []byte) {
-	b := text(group4.String())
-	for _, w := range l.join() {
-		cm := &ipv4.ControlMessage{IfIndex: w.ifi.Index, Src: w.src.AsSlice()}
-		_, _ = l.c.WriteTo(b, cm, net.UDPAddrFromAddrPort(group4)) // the next one may get through
-	}
-}
-
-func (l *link4) close() { l.c.Close() }
-
-// link6 is the group of IPv6.
-type link6 struct {
-	cfg Config
-	c   *ipv6.PacketConn
+	s := socket4{ipv4.NewPacketConn(c)}
+	return open(&multicast{s, cfg, true, group4}, s.SetControlMessage(ipv4.FlagDst, true))
 }
 
 func open6(cfg Config) (link, error) {
@@ -138,44 +133,56 @@ func open6(cfg Config) (link, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &link6{cfg, ipv6.NewPacketConn(c)}
-	if err := l.c.SetControlMessage(ipv6.FlagDst, true); err != nil {
-		return nil, err
-	}
-	_ = l.c.SetMulticastLoopback(true)
-	l.join()
-	return l, nil
+	s := socket6{ipv6.NewPacketConn(c)}
+	return open(&multicast{s, cfg, false, group6}, s.SetControlMessage(ipv6.FlagDst, true))
 }
 
-func (l *link6) join() (list []way) {
-	list = ways(l.cfg, false)
+// bind opens a socket at a group's port, which others may have open as well.
+func bind(network string, group netip.AddrPort) (net.PacketConn, error) {
+	var lc net.ListenConfig
+	return lc.ListenPacket(context.Background(), network, group.String())
+}
+
+func open(m *multicast, err error) (link, error) {
+	if err != nil {
+		m.close()
+		return nil, err
+	}
+	_ = m.SetMulticastLoopback(true) // others on this machine; the default anyway
+	m.join()
+	return m, nil
+}
+
+// join joins the group on all interfaces; where that was done before it fails.
+func (m *multicast) join() (list []way) {
+	list = ways(m.cfg, m.is4)
 	for _, w := range list {
-		_ = l.c.JoinGroup(&w.ifi, net.UDPAddrFromAddrPort(group6))
+		_ = m.JoinGroup(&w.ifi, net.UDPAddrFromAddrPort(m.group))
 	}
 	return list
 }
 
-func (l *link6) read(b []byte) (int, netip.AddrPort, error) {
+func (m *multicast) read(b []byte) (int, netip.AddrPort, error) {
 	for {
-		n, cm, from, err := l.c.ReadFrom(b)
+		n, to, from, err := m.receive(b)
 		if err != nil {
 			return 0, netip.AddrPort{}, err
 		}
-		if cm != nil && cm.Dst.IsMulticast() {
+		// What was sent to us alone may come from anywhere.
+		if to.IsMulticast() {
 			return n, sender(from), nil
 		}
 	}
 }
 
-func (l *link6) send(text func(host string) []byte) {
-	b := text(group6.String())
-	for _, w := range l.join() {
-		cm := &ipv6.ControlMessage{IfIndex: w.ifi.Index, Src: w.src.WithZone("").AsSlice()}
-		_, _ = l.c.WriteTo(b, cm, net.UDPAddrFromAddrPort(group6))
+func (m *multicast) send(text func(host string) []byte) {
+	b := text(m.group.String())
+	for _, w := range m.join() {
+		_ = m.sendOn(w, b, net.UDPAddrFromAddrPort(m.group)) // the next one may get through
 	}
 }
 
-func (l *link6) close() { l.c.Close() }
+func (m *multicast) close() { m.Close() }
 
 func sender(a net.Addr) netip.AddrPort {
 	ap := a.(*net.UDPAddr).AddrPort()

@@ -12,40 +12,64 @@ import (
 	"time"
 )
 
+// slowCopy is a copy out of a mount whose only peer is a slow seed.
+type slowCopy struct {
+	s     *sandbox
+	pub   published
+	addr  string
+	first *process // the slow seed
+	m     *mount
+	cp    *process
+	copy  string
+}
+
+// copyFromOne returns once some of the copy is there.
+func (s *sandbox) copyFromOne(rate string, args ...string) *slowCopy {
+	s.t.Helper()
+	host, port := freeAddr(s.t)
+	c := &slowCopy{s: s, pub: s.lonely("film.bin", 4<<20), addr: host + ":" + itoa(port), copy: s.path("copy")}
+	c.first = c.seed("--upload-limit", rate)
+	c.m = s.mount(append([]string{"--fill", "none", "--peer", c.addr, c.pub.torrent}, args...)...)
+	c.cp = start(s.t, s.command("cp", c.m.dir+"/film.bin", c.copy))
+	await(s.t, "the start of the copy", func() bool {
+		fi, err := os.Stat(c.copy)
+		return err == nil && fi.Size() >= 512<<10
+	})
+	return c
+}
+
+func (c *slowCopy) seed(args ...string) *process {
+	c.s.t.Helper()
+	p := start(c.s.t, c.s.program(append([]string{"seed", c.pub.torrent, "--data", c.pub.file, "--listen", c.addr}, args...)...))
+	p.awaitOutput(c.s.t, "\npeer ")
+	return p
+}
+
+func (c *slowCopy) killSeed() {
+	c.s.t.Helper()
+	_ = c.first.cmd.Process.Kill()
+	_ = c.first.wait(c.s.t)
+}
+
 // "All peers vanish mid-read and return: the read completes with no wrong byte."
 func TestPeersVanishMidRead(t *testing.T) {
 	t.Parallel()
 	s := newSandbox(t)
-	pub := s.lonely("film.bin", 4<<20)
-	host, port := freeAddr(t)
-	addr := host + ":" + itoa(port)
-	seed := func(args ...string) *process {
-		p := start(t, s.program(append([]string{"seed", pub.torrent, "--data", pub.file, "--listen", addr}, args...)...))
-		p.awaitOutput(t, "\npeer ")
-		return p
-	}
-	first := seed("--upload-limit", "1MB/s")
-	m := s.mount("--fill", "none", "--peer", addr, pub.torrent)
-	cp := start(t, s.command("cp", m.dir+"/film.bin", s.path("copy")))
-	await(t, "the start of the copy", func() bool {
-		fi, err := os.Stat(s.path("copy"))
-		return err == nil && fi.Size() >= 512<<10
-	})
-	_ = first.cmd.Process.Kill()
-	_ = first.wait(t)
+	c := s.copyFromOne("1MB/s")
+	c.killSeed()
 	await(t, "a read that waits for nobody", func() bool {
-		st := m.torrent()
+		st := c.m.torrent()
 		return len(st.Peers) == 0 && st.Waits > 0
 	})
-	if cp.ended() {
-		t.Fatalf("the copy ended (%v) without its peer", cp.err)
+	if c.cp.ended() {
+		t.Fatalf("the copy ended (%v) without its peer", c.cp.err)
 	}
-	seed()
-	if err := cp.wait(t); err != nil {
+	c.seed()
+	if err := c.cp.wait(t); err != nil {
 		t.Errorf("the copy ended with %v", err)
 	}
-	same(t, pub.file, s.path("copy"))
-	if st := m.torrent(); st.HashFailures != 0 {
+	same(t, c.pub.file, c.copy)
+	if st := c.m.torrent(); st.HashFailures != 0 {
 		t.Errorf("%d hash failures", st.HashFailures)
 	}
 }
@@ -56,40 +80,25 @@ func TestStoppedMount(t *testing.T) {
 	t.Parallel()
 	const patience, stopped = "12s", 14 * time.Second
 	s := newSandbox(t)
-	pub := s.lonely("film.bin", 4<<20)
-	host, port := freeAddr(t)
-	addr := host + ":" + itoa(port)
-	seed := func(args ...string) *process {
-		p := start(t, s.program(append([]string{"seed", pub.torrent, "--data", pub.file, "--listen", addr}, args...)...))
-		p.awaitOutput(t, "\npeer ")
-		return p
-	}
-	first := seed("--upload-limit", "500KB/s")
-	m := s.mount("--fill", "none", "--read-timeout", patience, "--peer", addr, pub.torrent)
-	pid := m.status().PID
+	c := s.copyFromOne("500KB/s", "--read-timeout", patience)
+	pid := c.m.status().PID
 	signal := func(sig syscall.Signal) {
 		if err := syscall.Kill(pid, sig); err != nil {
 			t.Fatal(err)
 		}
 	}
-	cp := start(t, s.command("cp", m.dir+"/film.bin", s.path("copy")))
-	await(t, "the start of the copy", func() bool {
-		fi, err := os.Stat(s.path("copy"))
-		return err == nil && fi.Size() >= 512<<10
-	})
 	signal(syscall.SIGSTOP)
 	t.Cleanup(func() { _ = syscall.Kill(pid, syscall.SIGCONT) })
 	over := time.After(stopped)
-	_ = first.cmd.Process.Kill()
-	_ = first.wait(t)
-	seed()
+	c.killSeed()
+	c.seed()
 	<-over
 	signal(syscall.SIGCONT)
-	if err := cp.wait(t); err != nil {
+	if err := c.cp.wait(t); err != nil {
 		t.Errorf("the copy ended with %v", err)
 	}
-	same(t, pub.file, s.path("copy"))
-	if st := m.torrent(); st.HashFailures != 0 || st.Banned != 0 {
+	same(t, c.pub.file, c.copy)
+	if st := c.m.torrent(); st.HashFailures != 0 || st.Banned != 0 {
 		t.Errorf("%d hash failures, %d bans", st.HashFailures, st.Banned)
 	}
 }
