@@ -1,8 +1,10 @@
 package e2e
 
 import (
+	"bytes"
 	"fmt"
 	"net"
+	"os"
 	"path/filepath"
 	"testing"
 )
@@ -200,6 +202,13 @@ func TestMountByLocalDiscovery(t *testing.T) {
 	})
 }
 
+// listensForPeers reports whether somebody has joined the group of BEP 14: he hears the
+// next announce, which may be the last one for minutes.
+func (n *netns) listensForPeers() bool {
+	groups, err := os.ReadFile(fmt.Sprintf("/proc/%d/net/igmp", n.holder.cmd.Process.Pid))
+	return err == nil && bytes.Contains(groups, []byte("8F98C0EF")) // 239.192.152.143
+}
+
 // A client downloads from our seed on its network, found by local discovery alone.
 func TestClientByLocalDiscovery(t *testing.T) {
 	eachOf(t, clients, func(t *testing.T, s *sandbox, c client) {
@@ -208,6 +217,7 @@ func TestClientByLocalDiscovery(t *testing.T) {
 		album := s.album("pub/album")
 		torrent := s.create(album, "--piece-length", "64KiB")
 		c.run(s, torrent, s.mkdir("down"))
+		await(t, "the client in the multicast group", s.in.listensForPeers)
 		s.seedAt("10.79.0.1:6999", torrent, album, "--lsd", "on")
 		await(t, "the download", func() bool { return sameFiles(album, s.path("down/album")) })
 	})
