@@ -35,6 +35,8 @@ type filesystem struct {
 	uid     uint32
 	gid     uint32
 	sparse  bool // see Options.SparseView
+	// rootXattrs is Options.RootXattrs; nil means none.
+	rootXattrs func() map[string]string
 	// abandoned reports whether nobody waits any more for a request of process pid;
 	// interrupted says that the kernel sent an interrupt for it.
 	abandoned func(pid uint32, interrupted bool) bool

@@ -42,6 +42,9 @@ type Options struct {
 	// what SEEK_DATA finds, as cp does, then gets zeros for the rest. Without it files
 	// have no holes.
 	SparseView bool
+	// RootXattrs, if not nil, returns extended attributes of the root, beside those of the
+	// only torrent. The keys come without the "user.qqbtfs." in front.
+	RootXattrs func() map[string]string
 	// FSName is the source in the list of mounts. Empty means "qqbtfs".
 	FSName string
 	// Debug logs every request and its answer at debug level.
@@ -132,12 +135,14 @@ func Mount(dir string, ts []Torrent, opt Options) (*FS, error) {
 	if err != nil {
 		return nil, err
 	}
+	t.kept = len(t.sources)
 	if dir, err = prepare(dir, opt); err != nil {
 		return nil, err
 	}
 	f := &FS{dir: dir, opt: opt, done: make(chan struct{}), detached: make(chan struct{})}
 	f.raw = newFilesystem(t, uint32(opt.UID), uint32(opt.GID))
 	f.raw.sparse = opt.SparseView
+	f.raw.rootXattrs = opt.RootXattrs
 	if f.conn, err = connect(dir, opt); err != nil {
 		return nil, fmt.Errorf("fs: mount %s: %w", dir, err)
 	}
@@ -178,15 +183,24 @@ func (f *FS) Done() <-chan struct{} { return f.done }
 // are open: "umount -l". What is open goes on working until Unmount.
 func (f *FS) Detached() <-chan struct{} { return f.detached }
 
-// Add shows one more torrent. Names that are taken stay as they are.
+// Add shows one more torrent. Those of Mount keep their names, whatever comes. Among
+// those that were added a name goes to the lowest info-hash, as among those of Mount, and
+// whoever had it gets another one: what they are called does not depend on the order in
+// which they came.
 func (f *FS) Add(t Torrent) error {
 	f.addMu.Lock()
 	defer f.addMu.Unlock()
-	next, err := f.raw.tree.Load().with([]Torrent{t}, f.opt.umask())
+	last := f.raw.tree.Load()
+	next, err := last.with([]Torrent{t}, f.opt.umask())
 	if err != nil {
 		return err
 	}
 	f.raw.tree.Store(next)
+	for name, n := range last.root().byName {
+		if next.root().byName[name] != n {
+			f.server.EntryNotify(fuse.FUSE_ROOT_ID, name)
+		}
+	}
 	f.forgetAttr(fuse.FUSE_ROOT_ID)
 	return nil
 }

@@ -247,6 +247,60 @@ func TestAdd(t *testing.T) {
 	}
 }
 
+// What is added to an empty root is seen by who has seen that it was empty. Of two of one
+// name that with the lower info-hash gets it, although the kernel knows it as the other's.
+func TestAddToEmptyRoot(t *testing.T) {
+	state := "waiting"
+	opt := own
+	opt.RootXattrs = func() map[string]string { return map[string]string{"state": state} }
+	f := fstest.Mount(t, opt)
+	ls := func() (names []string) {
+		entries, err := os.ReadDir(f.Dir())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range entries {
+			names = append(names, e.Name())
+		}
+		return names
+	}
+	film := f.Dir() + "/film.mkv"
+	if _, err := os.Stat(film); len(ls()) != 0 || !errors.Is(err, os.ErrNotExist) {
+		t.Fatalf("it is not empty: %v", err)
+	}
+	buf := make([]byte, 100)
+	if n, err := unix.Lgetxattr(f.Dir(), "user.qqbtfs.state", buf); err != nil || string(buf[:n]) != state {
+		t.Errorf("state: %q, %v", buf[:max(n, 0)], err)
+	}
+	later := fstest.New(fstest.Config{Name: "film.mkv", Length: 2000, InfoHash: "2"})
+	sooner := fstest.New(fstest.Config{Name: "film.mkv", Length: 1000, InfoHash: "1"})
+	if err := f.Add(later.Complete()); err != nil {
+		t.Fatal(err)
+	}
+	if st := stat(t, film); st.Size != 2000 || len(ls()) != 1 {
+		t.Errorf("%d bytes, %v", st.Size, ls())
+	}
+	open, err := os.Open(film)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer open.Close()
+	if err := f.Add(sooner.Complete()); err != nil {
+		t.Fatal(err)
+	}
+	if st := stat(t, film); st.Size != 1000 || !slices.Equal(ls(), []string{"film (2).mkv", "film.mkv"}) {
+		t.Errorf("%d bytes, %v", st.Size, ls())
+	}
+	for name, tor := range map[string]*fstest.Torrent{film: sooner, f.Dir() + "/film (2).mkv": later} {
+		if got, err := os.ReadFile(name); err != nil || !bytes.Equal(got, tor.Content(0)) {
+			t.Errorf("%s: %d bytes, %v", name, len(got), err)
+		}
+	}
+	if got, err := io.ReadAll(open); err != nil || !bytes.Equal(got, later.Content(0)) {
+		t.Errorf("what was open: %d bytes, %v", len(got), err)
+	}
+}
+
 func TestXattrs(t *testing.T) {
 	f := fstest.Mount(t, own, album())
 	for _, c := range []struct{ file, attr, want string }{

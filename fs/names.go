@@ -3,6 +3,7 @@ package fs
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"path"
 	"slices"
 	"strings"
@@ -32,8 +33,8 @@ func checkName(name string) error {
 // that only one torrent has is kept. Of several with one name the lowest info-hash
 // keeps it (without an info-hash: the first given) and the others become "name (2)",
 // "name (3)" in that order, so the result does not depend on the order on the command
-// line. Names in taken stay with whoever has them.
-func rootNames(taken map[string]*node, ts []Torrent) []string {
+// line. Names in taken are given to nobody.
+func rootNames(taken map[string]bool, ts []Torrent) []string {
 	hashes := make([]string, len(ts))
 	order := make([]int, len(ts))
 	for i, t := range ts {
@@ -44,9 +45,7 @@ func rootNames(taken map[string]*node, ts []Torrent) []string {
 	})
 	names := make([]string, len(ts))
 	used := make(map[string]bool, len(ts))
-	for name := range taken {
-		used[name] = true
-	}
+	maps.Copy(used, taken)
 	// Names of their own first: a torrent that is called "a (2)" keeps that name
 	// whatever happens to two that are called "a".
 	for _, i := range order {

@@ -40,14 +40,16 @@ func (n *node) isFile() bool { return n.mode&syscall.S_IFMT == syscall.S_IFREG }
 // source is one mounted torrent.
 type source struct {
 	t     Torrent
+	top   uint64  // id of its node in the root
 	nodes []*node // of its files, by index
 }
 
 // tree is one immutable state of the mount. A torrent that is added makes a new one,
-// which shares all nodes but the root.
+// which shares all nodes but the root and those that are called otherwise then.
 type tree struct {
 	nodes   []*node // by id-1
 	sources []*source
+	kept    int   // sources, from the first, that keep their names
 	bytes   int64 // of all files
 }
 
@@ -73,9 +75,19 @@ func newTree(mtime time.Time, umask uint32) *tree {
 // the torrent and what is wrong with it.
 func (t *tree) with(ts []Torrent, umask uint32) (*tree, error) {
 	b := builder{tree: t.clone(), umask: umask}
-	for i, name := range rootNames(b.root().byName, ts) {
-		if err := b.add(ts[i], name); err != nil {
-			return nil, fmt.Errorf("fs: torrent %q: %w", ts[i].Name(), err)
+	taken, late := map[string]bool{}, []Torrent(nil)
+	for i, src := range b.sources {
+		if i < b.kept {
+			taken[b.node(src.top).name] = true
+		} else {
+			late = append(late, src.t)
+		}
+	}
+	names := rootNames(taken, append(late, ts...))
+	b.rename(b.sources[b.kept:], names)
+	for i, t := range ts {
+		if err := b.add(t, names[len(late)+i]); err != nil {
+			return nil, fmt.Errorf("fs: torrent %q: %w", t.Name(), err)
 		}
 	}
 	return b.tree, nil
@@ -88,7 +100,7 @@ func (t *tree) clone() *tree {
 	for _, n := range root.children {
 		root.byName[n.name] = n
 	}
-	c := &tree{nodes: slices.Clone(t.nodes), sources: slices.Clone(t.sources), bytes: t.bytes}
+	c := &tree{nodes: slices.Clone(t.nodes), sources: slices.Clone(t.sources), kept: t.kept, bytes: t.bytes}
 	c.nodes[0] = &root
 	return c
 }
@@ -96,6 +108,25 @@ func (t *tree) clone() *tree {
 type builder struct {
 	*tree
 	umask uint32
+}
+
+// rename gives torrents that are there already other names in the root.
+func (b *builder) rename(sources []*source, names []string) {
+	root := b.root()
+	for i, src := range sources {
+		old := b.node(src.top)
+		if old.name == names[i] {
+			continue
+		}
+		n := *old
+		n.name = names[i]
+		b.nodes[n.id-1] = &n
+		root.children[slices.Index(root.children, old)] = &n
+		if root.byName[old.name] == old { // and not the one that has got its name
+			delete(root.byName, old.name)
+		}
+		root.byName[n.name] = &n
+	}
 }
 
 func (b *builder) add(t Torrent, name string) error {
@@ -110,7 +141,7 @@ func (b *builder) add(t Torrent, name string) error {
 	if mtime.Unix() <= 0 {
 		mtime = b.root().mtime
 	}
-	src := &source{t: t, nodes: make([]*node, 0, len(files))}
+	src := &source{t: t, top: uint64(len(b.nodes)) + 1, nodes: make([]*node, 0, len(files))}
 	b.sources = append(b.sources, src)
 	b.nodes = slices.Grow(b.nodes, len(files)+1)
 	template := node{src: src, mtime: mtime}

@@ -1,6 +1,7 @@
 package fs
 
 import (
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
@@ -59,23 +60,43 @@ func TestRootNames(t *testing.T) {
 	}
 }
 
-func TestNamesStayWhenAdding(t *testing.T) {
-	tr, err := newTree(time.Now(), 0).with([]Torrent{&fake{name: "a", hash: "9"}}, 0)
+// Torrents of the mount keep their names. Those that come later are called the same
+// whatever the order in which they come.
+func TestNamesOfLateTorrents(t *testing.T) {
+	mounted, err := newTree(time.Now(), 0).with([]Torrent{&fake{name: "a", hash: "9"}}, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	next, err := tr.with([]Torrent{&fake{name: "a", hash: "1"}}, 0)
-	if err != nil {
-		t.Fatal(err)
+	mounted.kept = 1
+	want := map[string]string{"9": "a", "1": "a (3)", "2": "a (4)", "5": "a (2)", "3": "b", "4": "b (2)"}
+	late := []Torrent{
+		&fake{name: "a", hash: "1"}, &fake{name: "a", hash: "2", files: []File{{Path: []string{"x"}}}}, &fake{name: "a (2)", hash: "5"},
+		&fake{name: "b", hash: "3"}, &fake{name: "b", hash: "4"},
 	}
-	if len(tr.root().children) != 1 || len(tr.root().byName) != 1 {
-		t.Error("adding changed the tree that was there")
-	}
-	if n := next.root().byName["a"]; n == nil || n != tr.root().byName["a"] {
-		t.Error("the torrent that was there first has lost its name or node")
-	}
-	if next.root().byName["a (2)"] == nil {
-		t.Errorf("no %q among %v", "a (2)", next.root().byName)
+	for range 50 {
+		rand.Shuffle(len(late), func(i, j int) { late[i], late[j] = late[j], late[i] })
+		tr := mounted
+		for _, tor := range late {
+			before := slices.Clone(tr.root().children)
+			next, err := tr.with([]Torrent{tor}, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !slices.Equal(before, tr.root().children) {
+				t.Fatal("adding changed the tree that was there")
+			}
+			tr = next
+		}
+		root := tr.root()
+		if len(root.children) != len(want) || len(root.byName) != len(want) || root.byName["a"] != mounted.root().byName["a"] {
+			t.Fatalf("%d children, %d names", len(root.children), len(root.byName))
+		}
+		for _, src := range tr.sources {
+			n, hash := tr.node(src.top), src.t.(*fake).hash
+			if n.name != want[hash] || root.byName[n.name] != n || !slices.Contains(root.children, n) {
+				t.Fatalf("torrent %s is called %q", hash, n.name)
+			}
+		}
 	}
 }
 

@@ -26,12 +26,22 @@ func (t *tree) xattrs(id uint64) map[string]string {
 	return n.src.t.Xattrs(n.file)
 }
 
+// xattrs returns those of the tree and, at the root, of the mount.
+func (f *filesystem) xattrs(id uint64) map[string]string {
+	all := map[string]string{}
+	if id == fuse.FUSE_ROOT_ID && f.rootXattrs != nil {
+		maps.Copy(all, f.rootXattrs())
+	}
+	maps.Copy(all, f.tree.Load().xattrs(id))
+	return all
+}
+
 func (f *filesystem) GetXAttr(_ <-chan struct{}, in *fuse.InHeader, attr string, dest []byte) (uint32, fuse.Status) {
 	key, ok := strings.CutPrefix(attr, xattrPrefix)
 	if !ok {
 		return 0, fuse.ENOATTR
 	}
-	value, ok := f.tree.Load().xattrs(in.NodeId)[key]
+	value, ok := f.xattrs(in.NodeId)[key]
 	if !ok {
 		return 0, fuse.ENOATTR
 	}
@@ -40,7 +50,7 @@ func (f *filesystem) GetXAttr(_ <-chan struct{}, in *fuse.InHeader, attr string,
 
 func (f *filesystem) ListXAttr(_ <-chan struct{}, in *fuse.InHeader, dest []byte) (uint32, fuse.Status) {
 	var list strings.Builder
-	for _, key := range slices.Sorted(maps.Keys(f.tree.Load().xattrs(in.NodeId))) {
+	for _, key := range slices.Sorted(maps.Keys(f.xattrs(in.NodeId))) {
 		list.WriteString(xattrPrefix + key + "\x00")
 	}
 	return answer(list.String(), dest)
