@@ -38,6 +38,7 @@ type Fetch struct {
 	peers    []*peer // as they came
 	attempts []*attempt
 	doubtful map[int64]bool // sizes of which a sum was wrong: one source at a time
+	tooLarge bool           // a peer says that it is larger than MaxSize
 	held     int            // bytes of pieces
 	found    bool
 	lastFind time.Time // zero: not yet
@@ -111,7 +112,12 @@ func (f *Fetch) connected(ev PeerConnected) {
 
 func (f *Fetch) offers(ev PeerOffers) {
 	p := f.peer(ev.Peer)
-	if p == nil || p.size == ev.Size || ev.Size > MaxSize {
+	if p == nil || p.size == ev.Size {
+		return
+	}
+	if ev.Size > MaxSize {
+		f.tooLarge = true
+		f.disconnect(p, true, "offers more metadata than is accepted")
 		return
 	}
 	f.leave(p)
@@ -263,11 +269,12 @@ type Stats struct {
 	Offering                   int   // peers that say that they have the metadata
 	Pieces, Have               int   // of the attempt that has most
 	Size                       int64 // of that, in bytes
+	TooLarge                   bool  // a peer says that it is larger than MaxSize
 }
 
 // Stats returns how far it is.
 func (f *Fetch) Stats() Stats {
-	s := Stats{Known: len(f.addrs.book), Connected: len(f.peers), Dialling: f.dialling}
+	s := Stats{Known: len(f.addrs.book), Connected: len(f.peers), Dialling: f.dialling, TooLarge: f.tooLarge}
 	for _, p := range f.peers {
 		if p.size > 0 {
 			s.Offering++

@@ -43,8 +43,8 @@ type Handshake struct {
 	Port uint16
 	// YourIP is the address from which the sender sees the receiver.
 	YourIP netip.Addr
-	// MetadataSize is the size in bytes of the info dictionary (BEP 9). Parsed,
-	// it is at most MaxMetadataSize; it need not be true.
+	// MetadataSize is the size in bytes of the info dictionary (BEP 9), which need not
+	// be true. Parsed, MaxMetadataSize+1 stands for all that are larger.
 	MetadataSize int64
 	// UploadOnly tells whether the sender wants no pieces (BEP 21). It may change, so
 	// nil, not said, is something else than false.
@@ -83,7 +83,7 @@ func (h *Handshake) set(key string, v bencode.Value) {
 	case "p":
 		h.Port = uint16(positive(v, math.MaxUint16))
 	case "metadata_size":
-		h.MetadataSize = positive(v, MaxMetadataSize)
+		h.MetadataSize = min(positive(v, math.MaxInt64), MaxMetadataSize+1)
 	case "upload_only":
 		if n, ok := v.Int(); ok {
 			only := n != 0

@@ -54,11 +54,7 @@ func TestValuesOutOfRangeAreNotSent(t *testing.T) {
 	for _, payload := range []string{
 		"d13:metadata_sizei-1ee",
 		"d13:metadata_sizei0ee",
-		"d13:metadata_sizei2147483648ee",
-		"d13:metadata_sizei4294967297ee",
-		"d13:metadata_sizei9223372036854775807ee",
 		"d13:metadata_sizei9223372036854775808ee",
-		"d13:metadata_sizei31457281ee",
 		"d13:metadata_size3:100e",
 		"d1:pi65536ee", "d1:pi-1ee", "d1:pi0ee",
 		"d4:reqqi-5ee", "d4:reqqlee",
@@ -70,6 +66,16 @@ func TestValuesOutOfRangeAreNotSent(t *testing.T) {
 		h, err := ParseHandshake([]byte(payload))
 		if err != nil || !reflect.DeepEqual(h, Handshake{}) {
 			t.Errorf("%s: got %+v, %v", payload, h, err)
+		}
+	}
+}
+
+// What is too large is told from what is not said, and from what fits in fewer bits.
+func TestTooLargeMetadataSize(t *testing.T) {
+	for _, size := range []string{"31457281", "2147483648", "4294967297", "9223372036854775807"} {
+		h, err := ParseHandshake([]byte("d13:metadata_sizei" + size + "ee"))
+		if err != nil || h.MetadataSize != MaxMetadataSize+1 {
+			t.Errorf("%s: %d, %v", size, h.MetadataSize, err)
 		}
 	}
 }
@@ -135,7 +141,7 @@ func FuzzParseHandshake(f *testing.F) {
 		if len(h.V) > MaxClientName || !utf8.ValidString(h.V) || len(h.M) > MaxExtensions {
 			t.Errorf("out of bounds: %+v", h)
 		}
-		if h.MetadataSize < 0 || h.MetadataSize > MaxMetadataSize || h.ReqQ < 0 || h.ReqQ > maxReqQ {
+		if h.MetadataSize < 0 || h.MetadataSize > MaxMetadataSize+1 || h.ReqQ < 0 || h.ReqQ > maxReqQ {
 			t.Errorf("out of range: %+v", h)
 		}
 		again, err := ParseHandshake(h.Append(nil))
