@@ -148,6 +148,9 @@ func (s *Session) watch(done <-chan struct{}) {
 		for _, t := range s.all() {
 			t.networkChanged(c)
 		}
+		for _, p := range s.allPending() {
+			p.networkChanged(c)
+		}
 	}
 }
 

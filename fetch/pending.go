@@ -3,20 +3,20 @@ package fetch
 import (
 	"cmp"
 	"context"
-	"crypto/sha1"
-	"crypto/sha256"
+	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"net"
 	"net/netip"
 	"slices"
+	"strconv"
 	"sync"
 	"time"
 
 	"github.com/qqbtfs/qqbtfs/fetch/magnet"
 	"github.com/qqbtfs/qqbtfs/fetch/metadata"
 	"github.com/qqbtfs/qqbtfs/fetch/metainfo"
+	"github.com/qqbtfs/qqbtfs/fetch/swarm"
 	"github.com/qqbtfs/qqbtfs/fetch/tracker"
 	"github.com/qqbtfs/qqbtfs/peerconn"
 )
@@ -54,6 +54,7 @@ type Pending struct {
 	lastID  metadata.PeerID
 	conns   map[metadata.PeerID]*source
 	inbound int
+	callers []netip.AddrPort        // where peers listen that have connected to us
 	inV2    map[netip.AddrPort]bool // addresses of a hybrid that only the v2 swarm has named
 	meta    *metainfo.MetaInfo
 	err     error
@@ -77,7 +78,7 @@ func (s *Session) AddMagnet(cfg MagnetConfig) (*Pending, error) {
 		conns:   map[metadata.PeerID]*source{},
 		inV2:    map[netip.AddrPort]bool{},
 	}
-	p.fetch = metadata.New(metadata.Config{Verify: p.verify, MaxPeers: s.cfg.MaxPeers})
+	p.fetch = metadata.New(metadata.Config{Verify: l.Names, MaxPeers: s.cfg.MaxPeers})
 	p.ctx, p.cancel = context.WithCancel(context.Background())
 	p.announce, p.searches = p.newAnnouncers(), p.newSearches()
 	if err := s.registerPending(p); err != nil {
@@ -86,7 +87,9 @@ func (s *Session) AddMagnet(cfg MagnetConfig) (*Pending, error) {
 		return nil, err
 	}
 	p.AddPeers(cfg.Peers, "command line")
-	p.lookUp(l.Peers)
+	s.lookUp(p.ctx, &p.running, l.Peers, p.log, func(a netip.AddrPort) {
+		p.AddPeers([]netip.AddrPort{a}, "magnet link")
+	})
 	go p.run()
 	p.announce.Start()
 	return p, nil
@@ -100,12 +103,6 @@ func magnetHashes(l magnet.Link) (list [][20]byte) {
 		list = append(list, [20]byte(l.HashV2[:]))
 	}
 	return list
-}
-
-// verify reports whether these bytes are what the link names.
-func (p *Pending) verify(info []byte) bool {
-	l := p.cfg.Link
-	return (!l.HasV1 || sha1.Sum(info) == l.HashV1) && (!l.HasV2 || sha256.Sum256(info) == l.HashV2)
 }
 
 func (p *Pending) newAnnouncers() announcers {
@@ -174,25 +171,26 @@ func (p *Pending) AddPeers(addrs []netip.AddrPort, source string) {
 	}
 }
 
-// lookUp finds the addresses of the link's own peers.
-func (p *Pending) lookUp(peers []string) {
-	for _, s := range peers {
-		if ap, err := netip.ParseAddrPort(s); err == nil {
-			p.AddPeers([]netip.AddrPort{ap}, "magnet link")
+// lookUp tells found the addresses of peers that are given as host:port, of those with
+// names once they are known. Those look-ups run in wg and end with ctx.
+func (s *Session) lookUp(ctx context.Context, wg *sync.WaitGroup, peers []string, log *slog.Logger, found func(netip.AddrPort)) {
+	for _, peer := range peers {
+		if ap, err := netip.ParseAddrPort(peer); err == nil {
+			found(ap)
 			continue
 		}
-		p.running.Go(func() {
-			host, port, _ := net.SplitHostPort(s)
-			n, err := net.DefaultResolver.LookupPort(p.ctx, "tcp", port)
+		wg.Go(func() {
+			host, port, _ := net.SplitHostPort(peer)
+			n, err := strconv.ParseUint(port, 10, 16)
 			if err != nil {
 				return
 			}
-			ips, err := p.s.cfg.Policy.LookupNetIP(p.ctx, host)
-			if err != nil && p.ctx.Err() == nil {
-				p.log.Info("a peer in the magnet link has no address", "peer", s, "err", err)
+			ips, err := s.cfg.Policy.LookupNetIP(ctx, host)
+			if err != nil && ctx.Err() == nil {
+				log.Info("a peer in the magnet link has no address", "peer", peer, "err", err)
 			}
 			for _, ip := range ips {
-				p.AddPeers([]netip.AddrPort{netip.AddrPortFrom(ip, uint16(n))}, "magnet link")
+				found(netip.AddrPortFrom(ip, uint16(n)))
 			}
 		})
 	}
@@ -210,19 +208,25 @@ func (p *Pending) Meta() (*metainfo.MetaInfo, error) {
 	return p.meta, p.err
 }
 
-// settle is how long peers have to notice that our connections are closed: who has not
-// yet refuses a second one from the same peer id, and is not dialled again for seconds.
-const settle = 100 * time.Millisecond
+// Peers refuse a second connection from the same peer id while they have not noticed that
+// the first one is closed. Most do at once: they are dialled after settle. Some look only
+// every half second: who has failed by then is dialled again after resettle.
+const (
+	settle   = 100 * time.Millisecond
+	resettle = time.Second
+)
 
-// Torrent ends the search and starts the torrent itself, with all addresses that were
-// found. cfg.Meta is set to Meta, which must be there.
+// Torrent ends the search and starts the torrent itself, with the peers of the link and
+// all addresses that were found. Those of a private torrent it gets anew from its
+// trackers, for nobody else may have named them (BEP 27). cfg.Meta is set to Meta, which
+// must be there.
 func (p *Pending) Torrent(cfg TorrentConfig) (*Torrent, error) {
 	meta, err := p.Meta()
 	if meta == nil {
 		return nil, fmt.Errorf("fetch: no metadata: %w", err)
 	}
 	p.mu.Lock()
-	connected := len(p.conns) > 0
+	connected, callers := len(p.conns) > 0, p.callers
 	p.mu.Unlock()
 	now, cancel := context.WithCancel(context.Background())
 	cancel()
@@ -230,23 +234,41 @@ func (p *Pending) Torrent(cfg TorrentConfig) (*Torrent, error) {
 	if connected {
 		<-time.After(settle)
 	}
-	cfg.Meta = meta
-	cfg.Peers = slices.Concat(cfg.Peers, p.fetch.Addrs())
-	return p.s.Add(cfg)
+	cfg.Meta, cfg.Named = meta, p.cfg.Link.Peers
+	if !meta.Info.Private {
+		cfg.Peers = slices.Concat(cfg.Peers, p.fetch.Addrs(), callers)
+	}
+	t, err := p.s.Add(cfg)
+	if err == nil && connected {
+		t.jobs.Go(t.resettle)
+	}
+	return t, err
 }
+
+// resettle gives peers that cannot be connected to another chance soon.
+func (t *Torrent) resettle() {
+	select {
+	case <-t.ctx.Done():
+	case <-time.After(resettle):
+		t.in.post(swarm.NetworkChanged{})
+	}
+}
+
+// farewell bounds the last announces of a torrent whose metadata has not come: trackers
+// that forget us later do little harm.
+const farewell = 300 * time.Millisecond
 
 // Close leaves the swarm. ctx bounds the last announces.
 func (p *Pending) Close(ctx context.Context) {
 	p.closeOnce.Do(func() {
+		ctx, cancel := context.WithTimeout(ctx, farewell)
+		defer cancel()
 		p.mu.Lock()
 		p.closing = true
-		conns := slices.Collect(maps.Values(p.conns))
 		p.mu.Unlock()
 		p.cancel()
-		for _, c := range conns {
-			if conn := p.connOf(c); conn != nil {
-				conn.Close(nil)
-			}
+		for _, conn := range p.openConns() {
+			conn.Close(nil)
 		}
 		p.searches.Close()
 		p.announce.Stop(ctx)
@@ -255,6 +277,29 @@ func (p *Pending) Close(ctx context.Context) {
 		p.s.unregisterPending(p)
 		p.finish(nil, ErrClosed)
 	})
+}
+
+// networkChanged is that of Torrent.
+func (p *Pending) networkChanged(c change) {
+	for _, conn := range p.openConns() {
+		if c.gone[conn.LocalAddr().Addr()] {
+			conn.Close(errAddressGone)
+		}
+	}
+	p.announce.Moved()
+	p.searches.Want()
+}
+
+func (p *Pending) openConns() []peerconn.Conn {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	conns := make([]peerconn.Conn, 0, len(p.conns))
+	for _, c := range p.conns {
+		if c.conn != nil {
+			conns = append(conns, c.conn)
+		}
+	}
+	return conns
 }
 
 // finish says how it ended. Only the first call counts.
@@ -354,6 +399,9 @@ func (p *Pending) parse(info []byte) (*metainfo.MetaInfo, error) {
 		return nil, err
 	}
 	p.log.Info("metadata is here", "name", meta.Info.Name, "bytes", len(info))
+	if meta.Info.Private {
+		p.searches.Close() // BEP 27: from now on trackers only
+	}
 	return meta, nil
 }
 
@@ -367,21 +415,10 @@ func (p *Pending) conn(id metadata.PeerID) peerconn.Conn {
 	return nil
 }
 
-func (p *Pending) connOf(c *source) peerconn.Conn {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return c.conn
-}
-
 // Status tells how far the search is. Sizes are not known yet.
 func (p *Pending) Status() Status {
-	st := Status{Name: p.cfg.Link.Name, InfoHash: fmt.Sprintf("%x", p.hashes[0]), State: "closed", Trackers: p.announce.Status()}
-	if !p.cfg.Link.HasV1 {
-		st.InfoHash = fmt.Sprintf("%x", p.cfg.Link.HashV2)
-	}
-	if st.Name == "" {
-		st.Name = st.InfoHash
-	}
+	hash := p.cfg.Link.HashString()
+	st := Status{Name: cmp.Or(p.cfg.Link.Name, hash), InfoHash: hash, State: "closed", Trackers: p.announce.Status()}
 	ran := make(chan struct{})
 	p.in.call(func() {
 		defer close(ran)
@@ -391,9 +428,11 @@ func (p *Pending) Status() Status {
 	select {
 	case <-ran:
 	case <-p.stopped:
-		return st
 	}
-	if _, err := p.Meta(); err != nil {
+	switch m, err := p.Meta(); {
+	case m != nil:
+		st.Name, st.State = m.Info.Name, "metadata is here"
+	case err != nil && !errors.Is(err, ErrClosed):
 		st.State = "metadata cannot be used: " + err.Error()
 	}
 	return st
@@ -407,6 +446,10 @@ func metadataState(s metadata.Stats) string {
 		return "asking " + count(s.Connected, "peer")
 	case s.Dialling > 0:
 		return "connecting to " + count(s.Dialling, "peer")
+	case s.TooLarge:
+		return "looking for other peers, for one says that it is larger than 30 MiB, which is not accepted"
+	case s.Known > 0:
+		return "looking for peers, none of " + count(s.Known, "known one") + " answers"
 	default:
 		return "looking for peers"
 	}

@@ -1,10 +1,14 @@
 package fetch
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -12,6 +16,7 @@ import (
 	"github.com/qqbtfs/qqbtfs/fetch/magnet"
 	"github.com/qqbtfs/qqbtfs/fetch/metainfo"
 	"github.com/qqbtfs/qqbtfs/fetch/picker"
+	"github.com/qqbtfs/qqbtfs/fetch/swarm"
 	"github.com/qqbtfs/qqbtfs/peerconn"
 	"github.com/qqbtfs/qqbtfs/peerconn/peertest"
 	"github.com/qqbtfs/qqbtfs/peerconn/wire"
@@ -64,7 +69,7 @@ func TestMagnetBecomesTorrent(t *testing.T) {
 		t.Fatalf("not complete: %+v", tor.Status())
 	}
 	checkRead(t, tor, c)
-	if st := p.Status(); st.State != "closed" {
+	if st := p.Status(); st.State != "metadata is here" {
 		t.Errorf("the pending torrent is %q", st.State)
 	}
 }
@@ -119,6 +124,76 @@ func (metadataLiar) Run(s *peertest.Session) error {
 			}
 		}
 	}
+}
+
+// BEP 27: once a torrent is known to be private it is looked for at its trackers only, and
+// whom others have named is not connected to.
+func TestPrivateTorrentByMagnet(t *testing.T) {
+	for _, private := range []bool{true, false} {
+		c := makeContent(t, 300_000, 32<<10)
+		if private {
+			c = trulyPrivate(t, c)
+		}
+		tracked, found := c.seeders(t, 1), netip.MustParseAddrPort("127.0.0.1:9")
+		s := newSession(t, Config{Discovery: Discovery{DHT: true, LSD: true}})
+		p := addMagnet(t, s, MagnetConfig{Link: c.link()})
+		searched := &closes{}
+		p.in.call(func() { p.searches = append(p.searches, searched) })
+		p.AddPeers([]netip.AddrPort{found}, swarm.FromDHT)
+		p.AddPeers(tracked, swarm.FromTracker)
+		awaitMeta(t, p)
+		if searched.closed.Load() != private {
+			t.Errorf("private %v: the search ended: %v", private, searched.closed.Load())
+		}
+		tor, err := p.Torrent(TorrentConfig{Store: memstore.New(Geometry(c.meta))})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if known := tor.Status().KnownPeers; (known == 0) != private || (len(tor.searches) == 0) != private {
+			t.Errorf("private %v: %d known peers, %d searches", private, known, len(tor.searches))
+		}
+	}
+}
+
+// trulyPrivate is c with that in its metadata.
+func trulyPrivate(t *testing.T, c content) content {
+	t.Helper()
+	raw := slices.Concat(bytes.TrimSuffix(c.meta.InfoRaw, []byte("e")), []byte("7:privatei1ee"))
+	m, err := metainfo.FromInfo(raw, nil, nil)
+	if err != nil || !m.Info.Private {
+		t.Fatalf("not private: %v", err)
+	}
+	return content{m, c.data}
+}
+
+// closes is a search that remembers its end.
+type closes struct{ closed atomic.Bool }
+
+func (*closes) Want()    {}
+func (c *closes) Close() { c.closed.Store(true) }
+
+// A peer of a link that has a name is found without the metadata being fetched too.
+func TestPeerWithName(t *testing.T) {
+	c := makeContent(t, 100_000, 32<<10)
+	port := c.seeders(t, 1)[0].Port()
+	named := []string{"nowhere.invalid:1", fmt.Sprintf("localhost:%d", port)}
+	tor := add(t, newSession(t, Config{}), TorrentConfig{Meta: c.meta, Store: memstore.New(Geometry(c.meta)), Fill: true, Named: named})
+	select {
+	case <-tor.Done():
+	case <-time.After(20 * time.Second):
+		t.Fatalf("not complete: %+v", tor.Status())
+	}
+}
+
+// Metadata that nobody would accept is waited for in vain, but said so.
+func TestTooLargeMetadata(t *testing.T) {
+	c := makeContent(t, 100_000, 32<<10)
+	tor := &peertest.Torrent{InfoHash: c.meta.HashV1(), PieceLength: 32 << 10, Data: c.data}
+	boaster := peertest.Start(t, tor, peertest.Says{wire.Extended{Payload: []byte("d1:md11:ut_metadatai9ee13:metadata_sizei31457281ee")}})
+	p := addMagnet(t, newSession(t, Config{}), MagnetConfig{Link: c.link(), Peers: []netip.AddrPort{boaster.Addr()}})
+	eventually(t, "a word about the size", func() bool { return strings.Contains(p.Status().State, "larger than 30 MiB") })
+	p.AddPeers(c.seeders(t, 1), swarm.FromUser)
+	awaitMeta(t, p) // from one who has another opinion
 }
 
 func TestInvalidMetadataIsAnError(t *testing.T) {

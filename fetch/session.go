@@ -295,7 +295,13 @@ func (s *Session) all() []*Torrent {
 func (s *Session) allPending() []*Pending {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return slices.Collect(maps.Values(s.pending))
+	list := make([]*Pending, 0, len(s.pending))
+	for h, p := range s.pending {
+		if h == p.hashes[0] {
+			list = append(list, p)
+		}
+	}
+	return list
 }
 
 // Close closes all torrents and then everything that they share. ctx bounds

@@ -14,6 +14,9 @@ import (
 // maxInbound bounds the connections that others make to a torrent without metadata.
 const maxInbound = 40
 
+// maxCallers bounds the addresses of these that are remembered.
+const maxCallers = 200
+
 // source is the handler of one connection of a Pending.
 type source struct {
 	p        *Pending
@@ -115,6 +118,7 @@ func (c *source) Events(conn peerconn.Conn, evs []proto.Event) bool {
 				size = 0
 			}
 			c.evs = append(c.evs, metadata.PeerOffers{Peer: c.id, Size: size})
+			c.listensAt(ev.Ext.Port)
 		case proto.HashesReceived:
 			c.p.in.call(func() { c.p.layers.received(c.id, ev.Req, ev.Hashes) })
 		case proto.HashesRejected:
@@ -128,6 +132,15 @@ func (c *source) Events(conn peerconn.Conn, evs []proto.Event) bool {
 		}
 	}
 	return len(c.evs) == 0 || c.p.in.postFrom(conn, c.evs)
+}
+
+// listensAt remembers where a peer can be connected to that has connected to us.
+func (c *source) listensAt(port uint16) {
+	c.p.mu.Lock()
+	defer c.p.mu.Unlock()
+	if !c.outgoing && port != 0 && len(c.p.callers) < maxCallers {
+		c.p.callers = append(c.p.callers, netip.AddrPortFrom(c.addr.Addr(), port))
+	}
 }
 
 // Closed implements peerconn.Handler.

@@ -134,6 +134,8 @@ func (t *Torrent) state(now time.Time, st Status) string {
 		return "complete, seeding to nobody"
 	case st.Complete:
 		return fmt.Sprintf("complete, seeding to %d", peers)
+	case t.chosen.done():
+		return "the selected files are complete, fetching what is read"
 	case peers == 0 && t.swarm.Dialling() > 0:
 		return "connecting to " + count(t.swarm.Dialling(), "peer")
 	case peers == 0:

@@ -39,6 +39,8 @@ type TorrentConfig struct {
 	Select func(file int) bool
 	// Peers are connected to directly.
 	Peers []netip.AddrPort
+	// Named are more of them as host:port, such as those of a magnet link.
+	Named []string
 	// Window bounds what is read ahead for all readers together, in bytes, so that a
 	// small Store keeps it until it is read; zero means no bound but the readers' own.
 	Window int64
@@ -165,6 +167,9 @@ func (s *Session) Add(cfg TorrentConfig) (*Torrent, error) {
 		return nil, err
 	}
 	t.AddPeers(cfg.Peers, swarm.FromUser)
+	s.lookUp(t.ctx, &t.jobs, cfg.Named, t.log, func(a netip.AddrPort) {
+		t.AddPeers([]netip.AddrPort{a}, swarm.FromUser)
+	})
 	t.waits.dirty = true
 	go t.run()
 	t.announce.Start()

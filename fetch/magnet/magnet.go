@@ -8,6 +8,8 @@
 package magnet
 
 import (
+	"crypto/sha1"
+	"crypto/sha256"
 	"encoding/base32"
 	"encoding/hex"
 	"errors"
@@ -247,6 +249,19 @@ func (l Link) String() string {
 		put("x.pe", url.QueryEscape(p))
 	}
 	return b.String()
+}
+
+// Names reports whether an info dictionary is what the link names.
+func (l Link) Names(info []byte) bool {
+	return (l.HasV1 || l.HasV2) && (!l.HasV1 || sha1.Sum(info) == l.HashV1) && (!l.HasV2 || sha256.Sum256(info) == l.HashV2)
+}
+
+// HashString is the v1 info-hash in hexadecimal, or else the v2 one.
+func (l Link) HashString() string {
+	if l.HasV1 {
+		return hex.EncodeToString(l.HashV1[:])
+	}
+	return hex.EncodeToString(l.HashV2[:])
 }
 
 // Bare is the link with nothing but its hashes, which holds no secrets.

@@ -10,13 +10,18 @@ import (
 // peers (BEP 9), and of trackers, each tried beside the others, and web seeds. It keeps
 // raw. Piece layers of v2 are missing. URLs that Parse would leave out are left out; the errors are those of ParseInfo.
 func FromInfo(raw []byte, trackers, webSeeds []string) (*MetaInfo, error) {
-	seeds := urlFilter{schemes: []string{"http", "https"}}
-	m := &MetaInfo{InfoRaw: raw, Trackers: Trackers(trackers), URLList: seeds.filter(webSeeds)}
+	m := &MetaInfo{InfoRaw: raw, Trackers: Trackers(trackers), URLList: WebSeeds(webSeeds)}
 	var err error
 	if m.Info, err = ParseInfo(raw); err != nil {
 		return nil, err
 	}
 	return m, m.readLayers(bencode.Value{})
+}
+
+// WebSeeds returns those of the URLs that Parse would keep.
+func WebSeeds(urls []string) []string {
+	f := urlFilter{schemes: []string{"http", "https"}}
+	return f.filter(urls)
 }
 
 // Trackers returns those of the URLs that Parse would keep, each in a tier of its own.
