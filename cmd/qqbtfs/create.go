@@ -230,5 +230,8 @@ func (c *creating) write(ctx context.Context, name string, t *sourceTree) error 
 	if b.V2 {
 		fmt.Fprintf(c.a.out, "info-hash v2 %x\n", m.HashV2())
 	}
+	if !c.private { // that it is, nobody knows who has only the link
+		fmt.Fprintf(c.a.out, "%s\n", magnetOf(m))
+	}
 	return nil
 }

@@ -57,6 +57,8 @@ type getting struct {
 type download struct {
 	*loaded
 	content content
+	files   []int // that are asked for, by their index in the metainfo; nil: all
+	size    int64 // of these, in bytes
 	check   *counter
 	member  atomic.Pointer[member] // nil while what is there is checked
 }
@@ -72,13 +74,16 @@ func (g *getting) main(ctx context.Context, sources []string) (err error) {
 	if err != nil {
 		return err
 	}
-	if err := g.plan(torrents); err != nil {
-		return err
-	}
 	if g.node, err = g.a.newNode(&g.net, 0); err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, g.node.close()) }()
+	if err := g.node.complete(ctx, torrents...); err != nil {
+		return err
+	}
+	if err := g.plan(torrents); err != nil {
+		return err
+	}
 	tasks := make([]task, len(g.downs))
 	for i, d := range g.downs {
 		tasks[i] = task{d.meta.Info.Name, d.sample}
@@ -87,7 +92,7 @@ func (g *getting) main(ctx context.Context, sources []string) (err error) {
 		return err
 	}
 	for _, d := range g.downs {
-		fmt.Fprintf(g.a.out, "%s  complete, %s\n", d.content.path(), formatBytes(d.meta.Info.Total))
+		fmt.Fprintf(g.a.out, "%s  complete, %s\n", d.content.path(), formatBytes(d.size))
 	}
 	if g.seed {
 		ctx, cancel := g.node.untilSeeded(ctx)
@@ -101,6 +106,10 @@ func (g *getting) main(ctx context.Context, sources []string) (err error) {
 func (g *getting) plan(torrents []*loaded) error {
 	taken := map[string]string{}
 	for _, l := range torrents {
+		files, err := l.selected()
+		if err != nil {
+			return err
+		}
 		c := downloadContent(string(g.dir), l.meta)
 		// Some file systems do not tell upper case from lower case.
 		key := strings.ToLower(c.path())
@@ -108,7 +117,14 @@ func (g *getting) plan(torrents []*loaded) error {
 			return failf(codeUsage, "%s and %s would both go to %s: get them one by one into different directories (-o)", other, l.source, c.path())
 		}
 		taken[key] = l.source
-		g.downs = append(g.downs, &download{loaded: l, content: c, check: newCounter()})
+		d := &download{loaded: l, content: c, files: files, size: l.meta.Info.Total, check: newCounter()}
+		if files != nil {
+			d.size = 0
+		}
+		for _, i := range files {
+			d.size += l.meta.Info.Files[i].Length
+		}
+		g.downs = append(g.downs, d)
 	}
 	return nil
 }
@@ -138,10 +154,8 @@ func (g *getting) fetchAll(ctx context.Context) error {
 func (g *getting) progress() string {
 	var have, all int64
 	for _, d := range g.downs {
-		all += d.meta.Info.Total
-		if m := d.member.Load(); m != nil {
-			have += m.store.Stats().Bytes
-		}
+		all += d.size
+		have += d.have()
 	}
 	return percent(have, all)
 }
@@ -177,7 +191,29 @@ func (d *download) sample() (done, total int64, text string) {
 		return done, total, "checking what is there  " + text
 	}
 	s := m.t.Status()
+	if d.files != nil {
+		s.BytesHave, s.Bytes = d.have(), d.size
+		s.Complete = s.BytesHave == s.Bytes
+	}
 	return s.BytesHave, s.Bytes, downloadText(s)
+}
+
+// have is how many bytes are here of those that are asked for.
+func (d *download) have() (sum int64) {
+	m := d.member.Load()
+	switch {
+	case m == nil:
+		return 0
+	case d.files == nil:
+		return m.store.Stats().Bytes
+	}
+	l := local{fetch.Layout(d.meta), m.store}
+	for _, i := range d.files {
+		if d.meta.Info.Files[i].Length > 0 {
+			sum += l.bytes(i)
+		}
+	}
+	return sum
 }
 
 func downloadText(s fetch.Status) string {

@@ -10,20 +10,31 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/qqbtfs/qqbtfs/cmd/qqbtfs/config"
 	"github.com/qqbtfs/qqbtfs/fetch/metainfo"
 	"github.com/qqbtfs/qqbtfs/fetch/tracker"
 )
 
 func (a *app) infoCmd() *cobra.Command {
 	asJSON := false
+	var net netFlags
+	limit := config.Duration(2 * time.Minute)
 	cmd := &cobra.Command{
-		Use:               "info SOURCE",
-		Short:             "Show what is in a torrent",
+		Use:   "info [flags] SOURCE",
+		Short: "Show what is in a torrent",
+		Long: `Show what is in a torrent. What a magnet link names is fetched from its swarm, and kept
+for a mount.`,
 		Args:              sourceArg,
 		ValidArgsFunction: completeTorrents,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			l, err := loadSource(cmd.Context(), nil, args[0])
+			if err := net.check(); err != nil {
+				return err
+			}
+			l, err := a.load(cmd.Context(), net.policy, args[0])
 			if err != nil {
+				return err
+			}
+			if err := a.fetchMetadata(cmd.Context(), &net, l, time.Duration(limit)); err != nil {
 				return err
 			}
 			if asJSON {
@@ -33,6 +44,9 @@ func (a *app) infoCmd() *cobra.Command {
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	cmd.Flags().Var(&limit, "metadata-timeout", "give a magnet link up after that time (0: never)")
+	net.register(cmd.Flags())
+	net.complete(cmd)
 	return cmd
 }
 

@@ -27,7 +27,9 @@ func (a *app) mountCmd() *cobra.Command {
 		Short: "Mount torrents at a directory",
 		Long: `Mount torrents at a directory. It returns when the files can be used and runs on
 in the background, until "qqbtfs umount" or "fusermount3 -u". Reading a file
-fetches what is read, first; the rest follows in the background.`,
+fetches what is read, first; the rest follows in the background. The files of a
+magnet link appear when its metadata has been fetched, which is kept for the
+next mount.`,
 		Example:           "  qqbtfs mount film.torrent /mnt/film && mpv /mnt/film/*",
 		Args:              mountArgs,
 		ValidArgsFunction: completeMount,
@@ -62,8 +64,11 @@ func isFile(name string) bool {
 }
 
 func shownSource(s string) string {
-	if isURL(s) {
+	switch {
+	case isURL(s):
 		return shownURL(s)
+	case isMagnet(s):
+		return shownMagnet(s)
 	}
 	return s
 }
@@ -87,6 +92,7 @@ type mounting struct {
 	started time.Time
 	node    *node
 	views   []*view
+	late    []*loaded // torrents whose metadata is fetched while the mount is up
 	fs      *fs.FS
 	control *control.Server
 
@@ -145,6 +151,8 @@ func (m *mounting) background(ctx context.Context) error {
 			daemon.DropLog(log) // the error is told here
 		}
 		return fail(code(report.Code), errors.New(report.Error))
+	case report.Note != "":
+		fmt.Fprintln(m.a.err, report.Note)
 	}
 	return nil
 }
@@ -167,7 +175,7 @@ func (m *mounting) run(ctx context.Context, sources []string) (err error) {
 		return err
 	}
 	m.a.log.Info("mounted", "at", m.place.mountpoint, "listen", strings.Join(m.node.addrs(), " "), "took_ms", time.Since(m.started).Milliseconds())
-	if err := m.a.parent.Ready(); err != nil {
+	if err := m.a.parent.Ready(m.note()); err != nil {
 		m.a.log.Warn("the starting process is gone", "err", err)
 	}
 	if m.a.parent != nil {
@@ -175,6 +183,15 @@ func (m *mounting) run(ctx context.Context, sources []string) (err error) {
 	}
 	m.wait(ctx)
 	return nil
+}
+
+// note tells who mounts in the background what is not as usual.
+func (m *mounting) note() string {
+	if len(m.late) == 0 {
+		return ""
+	}
+	return fmt.Sprintf("fetching the metadata of %s: the files appear when it is here (see: qqbtfs status %s)",
+		plural(len(m.late), "magnet link"), m.place.mountpoint)
 }
 
 // awaitPredecessor waits for the end of a process whose mount at the same place
@@ -200,16 +217,14 @@ func (m *mounting) awaitPredecessor(ctx context.Context) error {
 }
 
 // up builds the parts from the cache to the mount.
-func (m *mounting) up(torrents []*loaded) (err error) {
-	stores, scratch := make([]joinOptions, len(torrents)), m.place.scratch()
+func (m *mounting) up(all []*loaded) (err error) {
+	var torrents []*loaded
+	torrents, m.late = split(all)
+	stores := make([]joinOptions, len(torrents))
 	var g errgroup.Group
 	for i, l := range torrents {
 		g.Go(func() (err error) {
-			if m.place.noCache != nil {
-				stores[i] = m.a.readCache(m.place.cacheDir, scratch, l, m.cache)
-				return nil
-			}
-			stores[i], err = m.a.openCache(m.place.cacheDir, scratch, l, m.cache)
+			stores[i], err = m.open(l)
 			return err
 		})
 	}
@@ -219,15 +234,81 @@ func (m *mounting) up(torrents []*loaded) (err error) {
 	}
 	for i, l := range torrents {
 		if err == nil {
-			err = m.add(l, stores[i])
-		} else if stores[i].disk != nil {
-			_ = stores[i].disk.Close()
+			var v *view
+			if v, err = m.add(l, stores[i]); err == nil {
+				m.views = append(m.views, v)
+			}
+		} else {
+			_ = stores[i].close()
+		}
+	}
+	for _, l := range m.late {
+		if err == nil {
+			err = m.node.search(l)
 		}
 	}
 	if err != nil {
 		return err
 	}
-	return m.show()
+	if err := m.show(); err != nil {
+		return err
+	}
+	for _, l := range m.late {
+		m.node.joining.Go(func() { m.await(l) })
+	}
+	return nil
+}
+
+// open opens the torrent's cache, as far as there can be one.
+func (m *mounting) open(l *loaded) (joinOptions, error) {
+	if m.place.noCache != nil {
+		return m.a.readCache(m.place.cacheDir, m.place.scratch(), l, m.cache), nil
+	}
+	return m.a.openCache(m.place.cacheDir, m.place.scratch(), l, m.cache)
+}
+
+// await shows a torrent once its metadata is here. The mount goes on without it if
+// that cannot be: the status says why.
+func (m *mounting) await(l *loaded) {
+	err := m.node.found(context.Background(), l)
+	if err == nil {
+		err = m.showLate(l)
+	}
+	if err != nil && !errors.Is(err, fetch.ErrClosed) { // that is the end of the mount
+		m.node.fail(l, err)
+	}
+}
+
+func (m *mounting) showLate(l *loaded) error {
+	opt, err := m.open(l)
+	if err != nil {
+		return err
+	}
+	v, err := m.add(l, opt)
+	if err != nil {
+		return err
+	}
+	v.watch(m.fs)
+	if err := m.fs.Add(v); err != nil {
+		return fail(codeMount, err)
+	}
+	m.a.log.Info("the files are here", "torrent", v.Name(), "files", len(v.Files()))
+	return nil
+}
+
+// rootXattrs are extended attributes of the mount's root: the state of its only torrent,
+// or of one whose files are not here.
+func (m *mounting) rootXattrs() map[string]string {
+	all := m.node.status()
+	for _, s := range all {
+		switch {
+		case len(all) == 1:
+			return map[string]string{"state": s.State, fs.InfoHashXattr: s.InfoHash}
+		case s.Pieces == 0:
+			return map[string]string{"state": s.Name + ": " + s.State}
+		}
+	}
+	return nil
 }
 
 // fillAfter leaves a fresh mount to those who list it.
@@ -235,24 +316,28 @@ const fillAfter = time.Second
 
 // add joins a torrent's swarm. One that does not fit into its cache is filled as far
 // as it does.
-func (m *mounting) add(l *loaded, opt joinOptions) error {
+func (m *mounting) add(l *loaded, opt joinOptions) (*view, error) {
+	if _, err := l.selected(); err != nil {
+		return nil, errors.Join(err, opt.close())
+	}
 	opt.fill, opt.after = m.flags.fill.Value == "all", fillAfter
 	if limit := int64(m.cache.limit); opt.fill && limit > 0 && l.meta.Info.Total > limit {
 		m.a.log.Info("larger than --cache-size, beyond that only what is read is fetched", "torrent", l.meta.Info.Name, "size", formatBytes(l.meta.Info.Total))
 	}
 	member, err := m.node.join(l, opt)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	m.views = append(m.views, newView(member))
-	return nil
+	return newView(member), nil
 }
 
 // show mounts the file system and opens the control socket.
 func (m *mounting) show() error {
-	list := make([]fs.Torrent, len(m.views))
-	for i, v := range m.views {
-		list[i] = v
+	var list []fs.Torrent
+	for _, v := range m.views {
+		if v.m.link == nil {
+			list = append(list, v)
+		}
 	}
 	var err error
 	m.fs, err = fs.Mount(m.place.mountpoint, list, fs.Options{
@@ -261,6 +346,7 @@ func (m *mounting) show() error {
 		GID:        m.flags.gid,
 		Umask:      os.FileMode(m.flags.umask),
 		SparseView: m.flags.sparseView,
+		RootXattrs: m.rootXattrs,
 		Logger:     m.a.log.Logger,
 	})
 	if err != nil {
@@ -270,6 +356,13 @@ func (m *mounting) show() error {
 	m.a.force.Store(&force)
 	for _, v := range m.views {
 		v.watch(m.fs)
+		if v.m.link == nil {
+			continue
+		}
+		// It has the name that it had when its metadata came late.
+		if err := m.fs.Add(v); err != nil {
+			return fail(codeMount, err)
+		}
 	}
 	m.control, err = control.Listen(m.place.runDirs, m.place.mountpoint, m.answer)
 	if err != nil && m.place.noCache != nil {

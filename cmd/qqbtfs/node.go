@@ -8,6 +8,8 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -25,11 +27,16 @@ const closeTimeout = time.Second
 // node is this process's part in the swarms: a session and its torrents, each
 // with its store.
 type node struct {
-	a       *app
-	sess    *fetch.Session
-	peers   []netip.AddrPort
-	net     *netFlags
+	a     *app
+	sess  *fetch.Session
+	peers []netip.AddrPort
+	net   *netFlags
+
+	joining sync.WaitGroup // who joins torrents while the node runs; they end with the session
+
+	mu      sync.Mutex // guards these
 	members []*member
+	pending []*loaded // torrents whose metadata is not here
 }
 
 // member is one torrent of a node.
@@ -135,6 +142,14 @@ type joinOptions struct {
 	after    time.Duration // for the fill to begin, see fetch.TorrentConfig.FillAfter
 }
 
+// close closes what no member has taken over.
+func (o joinOptions) close() error {
+	if o.disk == nil {
+		return nil
+	}
+	return o.disk.Close()
+}
+
 // join adds a torrent to the node.
 func (n *node) join(l *loaded, opt joinOptions) (*member, error) {
 	m := &member{loaded: l, dir: opt.dir}
@@ -165,16 +180,31 @@ func (n *node) join(l *loaded, opt joinOptions) (*member, error) {
 		},
 	})
 	var err error
-	m.t, err = n.sess.Add(fetch.TorrentConfig{
+	m.t, err = n.start(l, fetch.TorrentConfig{
 		Meta: l.meta, Store: m.store, Pool: pool, Fill: opt.fill, FillAfter: opt.after, Peers: n.peers, Window: window(opt),
-		SeedOnly: opt.seedOnly, SeedRatio: n.net.ratio, SeedTime: time.Duration(n.net.seedTime),
+		Select: l.selects(), SeedOnly: opt.seedOnly, SeedRatio: n.net.ratio, SeedTime: time.Duration(n.net.seedTime),
 	})
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("%s: %w", l.source, err), m.store.Close())
+		return nil, errors.Join(fmt.Errorf("%s: %w", shownSource(l.source), err), m.store.Close())
 	}
 	torrent.Store(m.t)
+	n.mu.Lock()
+	defer n.mu.Unlock()
 	n.members = append(n.members, m)
+	n.pending = slices.DeleteFunc(n.pending, func(other *loaded) bool { return other == l })
 	return m, nil
+}
+
+// start adds a torrent to the session. One whose metadata has just come goes on with
+// the peers that have been found.
+func (n *node) start(l *loaded, cfg fetch.TorrentConfig) (*fetch.Torrent, error) {
+	if l.pending != nil {
+		return l.pending.Torrent(cfg)
+	}
+	if l.link != nil {
+		cfg.Named = l.link.Peers
+	}
+	return n.sess.Add(cfg)
 }
 
 // window is how much may be read ahead: half of a limited cache, so that it is
@@ -195,6 +225,7 @@ func (n *node) close() error {
 	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
 	defer cancel()
 	errs := []error{n.sess.Close(ctx)}
+	n.joining.Wait()
 	for _, m := range n.members {
 		if err := m.store.Close(); err != nil {
 			errs = append(errs, failf(codeDisk, "%s: %w", m.meta.Info.Name, err))
@@ -225,14 +256,17 @@ func (n *node) untilSeeded(ctx context.Context) (context.Context, context.Cancel
 }
 
 func (n *node) status() []fetch.Status {
-	out := make([]fetch.Status, len(n.members))
-	for i, m := range n.members {
+	n.mu.Lock()
+	members := slices.Clone(n.members)
+	n.mu.Unlock()
+	out := make([]fetch.Status, len(members))
+	for i, m := range members {
 		out[i] = m.t.Status()
 		if m.ram != "" {
 			out[i].Cache.State = m.ram + ": RAM only"
 		}
 	}
-	return out
+	return append(out, n.pendingStatus()...)
 }
 
 func (n *node) addrs() []string {

@@ -16,7 +16,8 @@ import (
 const rootHelp = `qqbtfs mounts torrents: their files are there at once, and reading them fetches
 what is read, first.
 
-A SOURCE is a .torrent file or an http(s) URL of one (put a URL in quotes).
+A SOURCE is a .torrent file, an http(s) URL of one, or a magnet link (put these two
+in quotes).
 
 Every long flag can also be set by an environment variable (--cache-dir is
 QQBTFS_CACHE_DIR; lists are separated by commas) and in the config file, by a
@@ -66,7 +67,7 @@ func (a *app) unknownCommand(root *cobra.Command, name string) error {
 	if near := root.SuggestionsFor(name); len(near) > 0 {
 		hint = "did you mean " + strings.Join(near, " or ") + "?"
 	} else if isURL(name) || isMagnet(name) || strings.HasSuffix(name, ".torrent") {
-		hint = "did you mean: qqbtfs mount " + name + " MOUNTPOINT?"
+		hint = "did you mean: qqbtfs mount " + shownSource(name) + " MOUNTPOINT?"
 	}
 	return failf(codeUsage, "there is no command %q (%s)", name, hint)
 }

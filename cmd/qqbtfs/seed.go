@@ -19,14 +19,15 @@ import (
 func (a *app) seedCmd() *cobra.Command {
 	s := &seeding{a: a}
 	cmd := &cobra.Command{
-		Use:   "seed [flags] FILE.torrent --data DIR",
+		Use:   "seed [flags] SOURCE --data DIR",
 		Short: "Serve a torrent from plain files",
 		Long: `Serve a torrent from plain files, which are checked first and never written to,
-until interrupted, or until --seed-ratio or --seed-time is reached. With --with-tracker a small tracker runs beside it, so that
-nothing else is needed to publish something.`,
+until interrupted, or until --seed-ratio or --seed-time is reached. With
+--with-tracker a small tracker runs beside it, so that nothing else is needed to
+publish something.`,
 		Example: "  qqbtfs create album -o album.torrent --tracker http://10.0.0.5:6969/announce\n" +
 			"  qqbtfs seed album.torrent --data album --with-tracker 10.0.0.5:6969",
-		Args:              oneArg("FILE.torrent"),
+		Args:              sourceArg,
 		ValidArgsFunction: completeTorrents,
 		RunE:              func(cmd *cobra.Command, args []string) error { return s.main(cmd.Context(), args[0]) },
 	}
@@ -56,8 +57,11 @@ func (s *seeding) main(ctx context.Context, source string) (err error) {
 	if s.data == "" {
 		s.data = "."
 	}
-	l, err := loadSource(ctx, s.net.policy, source)
+	l, err := s.a.load(ctx, s.net.policy, source)
 	if err != nil {
+		return err
+	}
+	if err := s.a.fetchMetadata(ctx, &s.net, l, 0); err != nil {
 		return err
 	}
 	where, err := findContent(string(s.data), l.meta)

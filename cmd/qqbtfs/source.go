@@ -19,6 +19,8 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/qqbtfs/qqbtfs/fetch"
+	"github.com/qqbtfs/qqbtfs/fetch/magnet"
 	"github.com/qqbtfs/qqbtfs/fetch/metainfo"
 	"github.com/qqbtfs/qqbtfs/fetch/tracker"
 	"github.com/qqbtfs/qqbtfs/peerconn/bencode"
@@ -56,20 +58,32 @@ func ampersandHint(s string) string {
 
 // loaded is a torrent as it came from a SOURCE.
 type loaded struct {
-	source string // as given on the command line
-	raw    []byte // the .torrent file
-	meta   *metainfo.MetaInfo
+	source string             // as given on the command line
+	raw    []byte             // the .torrent file
+	meta   *metainfo.MetaInfo // nil: to be fetched
+
+	link    *magnet.Link   // nil: it was no magnet link
+	pending *fetch.Pending // fetches, or has fetched, meta; nil: nobody does
+	failed  error          // why it never gets files; guarded by node.mu
 }
 
-// loadSources loads all sources at once and keeps their order. The same torrent
-// given twice is one torrent.
+// hash is what tells torrents apart: the v1 info-hash, or else the v2 one.
+func (l *loaded) hash() string {
+	if l.meta != nil {
+		return l.meta.HashString()
+	}
+	return l.link.HashString()
+}
+
+// loadSources loads all sources at once and keeps their order. The same torrent given
+// twice is one torrent, with the metadata that any of its sources has.
 func (a *app) loadSources(ctx context.Context, policy *netpolicy.Policy, sources []string) ([]*loaded, error) {
 	all := make([]*loaded, len(sources))
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(8)
 	for i, s := range sources {
 		g.Go(func() (err error) {
-			all[i], err = loadSource(gctx, policy, s)
+			all[i], err = a.load(gctx, policy, s)
 			return err
 		})
 	}
@@ -79,18 +93,30 @@ func (a *app) loadSources(ctx context.Context, policy *netpolicy.Policy, sources
 		}
 		return nil, err
 	}
-	seen := map[string]string{}
+	seen := map[string]*loaded{}
 	unique := all[:0]
 	for _, l := range all {
-		h := l.meta.HashString()
-		if first, dup := seen[h]; dup {
-			a.log.Warn("the same torrent twice", "first", first, "again", l.source)
+		first, again := seen[l.hash()]
+		if !again {
+			seen[l.hash()] = l
+			unique = append(unique, l)
 			continue
 		}
-		seen[h] = l.source
-		unique = append(unique, l)
+		a.log.Warn("the same torrent twice", "first", shownSource(first.source), "again", shownSource(l.source))
+		if first.meta == nil {
+			*first = *l
+		}
 	}
 	return unique, nil
+}
+
+// load is loadSource, with the metadata of a magnet link if an earlier run has kept it.
+func (a *app) load(ctx context.Context, policy *netpolicy.Policy, s string) (*loaded, error) {
+	l, err := loadSource(ctx, policy, s)
+	if err == nil && l.meta == nil {
+		a.recall(l)
+	}
+	return l, err
 }
 
 // loadSource loads one torrent. Its errors name the source, without secrets.
@@ -100,9 +126,9 @@ func loadSource(ctx context.Context, policy *netpolicy.Policy, s string) (*loade
 	var err error
 	switch {
 	case isMagnet(s):
-		return nil, failf(codeSource, "magnet links are not supported yet, a later version will: give the .torrent file or its URL instead of %.60s", s)
+		return loadMagnet(s)
 	case s == "":
-		return nil, failf(codeSource, "the SOURCE is empty: give a .torrent file or the http(s) URL of one")
+		return nil, failf(codeSource, "the SOURCE is empty: give a .torrent file, the http(s) URL of one, or a magnet link")
 	case isURL(s):
 		name = shownURL(s)
 		raw, err = fetchURL(ctx, policy, s)
@@ -125,7 +151,7 @@ func loadSource(ctx context.Context, policy *netpolicy.Policy, s string) (*loade
 	if !meta.Info.HasV1 && len(meta.MissingLayers()) > 0 {
 		return nil, failf(codeSource, "%s: is a BitTorrent v2 torrent without piece layers, by which its content is checked: give another copy of it", name)
 	}
-	return &loaded{s, raw, meta}, nil
+	return &loaded{source: s, raw: raw, meta: meta}, nil
 }
 
 // parseError says what else the bytes may be.
@@ -138,7 +164,7 @@ func parseError(raw []byte, err error) error {
 	case head[0] == '<':
 		return errors.New("is a web page, not a torrent")
 	case bytes.HasPrefix(head, []byte("magnet:")):
-		return errors.New("holds a magnet link, which is not supported yet: give the .torrent file itself")
+		return errors.New("holds a magnet link: give that itself")
 	case head[0] != 'd':
 		return errors.New("is not a torrent")
 	case errors.As(err, &syntax) && syntax.Short:

@@ -113,11 +113,19 @@ func printMounts(w io.Writer, all []mountStatus) error {
 	fmt.Fprintln(t, "MOUNTPOINT\tTORRENT\tSIZE\tHAVE\tDOWN\tUP\tPEERS\tSTATE")
 	for _, m := range all {
 		for _, s := range m.Torrents {
-			fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%d\t%s\n", m.Mountpoint, printable(s.Name), formatBytes(s.Bytes),
-				percent(s.BytesHave, s.Bytes), formatRate(s.DownRate), formatRate(s.UpRate), len(s.Peers), s.State)
+			fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%d\t%s\n", m.Mountpoint, printable(s.Name), orUnknown(s, formatBytes(s.Bytes)),
+				orUnknown(s, percent(s.BytesHave, s.Bytes)), formatRate(s.DownRate), formatRate(s.UpRate), len(s.Peers), s.State)
 		}
 	}
 	return t.Flush()
+}
+
+// orUnknown returns text, which is about pieces, unless there are none yet.
+func orUnknown(s fetch.Status, text string) string {
+	if s.Pieces == 0 {
+		return "?"
+	}
+	return text
 }
 
 // printStatus tells everything about one mount.
@@ -167,6 +175,13 @@ func printTorrent(w io.Writer, s fetch.Status, now time.Time) error {
 	row := func(name, format string, args ...any) {
 		fmt.Fprintf(t, "  %s\t%s\n", name, fmt.Sprintf(format, args...))
 	}
+	if s.Pieces == 0 { // its metadata is not here yet
+		row("state", "%s", s.State)
+		row("info-hash", "%s", s.InfoHash)
+		trackerRows(row, s, now)
+		row("peers", "%d known", s.KnownPeers)
+		return t.Flush()
+	}
 	row("progress", "%s / %s (%s), %d / %d pieces%s", formatBytes(s.BytesHave), formatBytes(s.Bytes),
 		percent(s.BytesHave, s.Bytes), s.PiecesHave, s.Pieces, left(s))
 	row("state", "%s", s.State)
@@ -187,10 +202,7 @@ func printTorrent(w io.Writer, s fetch.Status, now time.Time) error {
 		row("blocklist", "%s turned away", times(s.Blocked))
 	}
 	row("info-hash", "%s", s.InfoHash)
-	row("trackers", "%d", len(s.Trackers))
-	for _, tr := range s.Trackers {
-		row("", "%s: %s", tr.URL, trackerText(tr, now))
-	}
+	trackerRows(row, s, now)
 	row("peers", "%d connected, %d known%s", len(s.Peers), s.KnownPeers, knownFrom(s))
 	if err := t.Flush(); err != nil || len(s.Peers) == 0 {
 		return err
@@ -208,6 +220,13 @@ func knownFrom(s fetch.Status) string {
 		return ""
 	}
 	return " (" + strings.Join(parts, ", ") + ")"
+}
+
+func trackerRows(row func(name, format string, args ...any), s fetch.Status, now time.Time) {
+	row("trackers", "%d", len(s.Trackers))
+	for _, tr := range s.Trackers {
+		row("", "%s: %s", tr.URL, trackerText(tr, now))
+	}
 }
 
 // shownWaits is how many of the pieces that reads wait for are told to people.
@@ -304,7 +323,7 @@ func peerNotes(p fetch.PeerStatus) string {
 func progressText(all []fetch.Status) string {
 	sum := fetch.Status{Filling: true}
 	var first string
-	waits := 0
+	waits, unknown := 0, 0
 	peers := map[string]bool{}
 	for _, s := range all {
 		sum.Filling = sum.Filling && (s.Filling || s.Complete)
@@ -312,12 +331,18 @@ func progressText(all []fetch.Status) string {
 		sum.BytesHave += s.BytesHave
 		sum.DownRate += s.DownRate
 		sum.UpRate += s.UpRate
+		if s.Pieces == 0 {
+			unknown++
+		}
 		if waits += s.Waits; first == "" && len(s.Waiting) > 0 {
 			first = s.Waiting[0]
 		}
 		for _, p := range s.Peers {
 			peers[p.Addr] = true
 		}
+	}
+	if unknown > 0 && unknown == len(all) {
+		return progressName(all) + "  " + all[0].State
 	}
 	parts := []string{
 		progressName(all), fmt.Sprintf("%s of %s", percent(sum.BytesHave, sum.Bytes), formatBytes(sum.Bytes)),
@@ -329,6 +354,9 @@ func progressText(all []fetch.Status) string {
 	}
 	if l := left(sum); l != "" {
 		parts = append(parts, l[2:])
+	}
+	if unknown > 0 {
+		parts = append(parts, "without metadata: "+plural(unknown, "torrent"))
 	}
 	switch {
 	case waits > 1:

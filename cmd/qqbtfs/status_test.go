@@ -15,7 +15,8 @@ import (
 
 var testNow = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 
-// testStatus is a mount with one torrent that waits and one that is complete.
+// testStatus is a mount with one torrent that waits, one that is complete and one whose
+// metadata is not here.
 func testStatus() mountStatus {
 	return mountStatus{
 		Mountpoint: "/mnt/t", PID: 4711, Version: "1.0", Started: testNow.Add(-90 * time.Second),
@@ -40,6 +41,9 @@ func testStatus() mountStatus {
 		}, {
 			Name: "album", InfoHash: strings.Repeat("cd", 20), State: "complete, uploading is off", NotServing: "uploading is off", Complete: true,
 			Pieces: 10, PiecesHave: 10, Bytes: 1e6, BytesHave: 1e6, Cache: cache.Stats{State: "ok"},
+		}, {
+			Name: "song", InfoHash: strings.Repeat("ef", 20), State: "fetching metadata: asking 2 peers", KnownPeers: 5,
+			Trackers: []tracker.Status{{URL: "udp://tracker.example:80", LastOK: "5 peers"}},
 		}},
 	}
 }
@@ -109,9 +113,11 @@ func TestProgressText(t *testing.T) {
 		in   []fetch.Status
 		want string
 	}{
-		"both":       {m.Torrents, "2 torrents  50.0% of 1.0 GiB  down 2.5 MB/s  up 1.0 kB/s  2 peers  3m35s left  2 pieces awaited, piece 812: 3 peers have it, all choke us (1.2 s)"},
-		"done":       {m.Torrents[1:], "album  100.0% of 976.6 KiB  down 0 B/s  up 0 B/s  uploading is off"},
-		"not filled": {notFilled, "film .mkv  50.0% of 1.0 GiB  down 2.5 MB/s  up 1.0 kB/s  2 peers  2 pieces awaited, piece 812: 3 peers have it, all choke us (1.2 s)"},
+		"both":             {m.Torrents[:2], "2 torrents  50.0% of 1.0 GiB  down 2.5 MB/s  up 1.0 kB/s  2 peers  3m35s left  2 pieces awaited, piece 812: 3 peers have it, all choke us (1.2 s)"},
+		"done":             {m.Torrents[1:2], "album  100.0% of 976.6 KiB  down 0 B/s  up 0 B/s  uploading is off"},
+		"metadata to come": {m.Torrents[1:], "2 torrents  100.0% of 976.6 KiB  down 0 B/s  up 0 B/s  0 peers  without metadata: 1 torrent"},
+		"no metadata":      {m.Torrents[2:], "song  fetching metadata: asking 2 peers"},
+		"not filled":       {notFilled, "film .mkv  50.0% of 1.0 GiB  down 2.5 MB/s  up 1.0 kB/s  2 peers  2 pieces awaited, piece 812: 3 peers have it, all choke us (1.2 s)"},
 	} {
 		if got := progressText(c.in); got != c.want {
 			t.Errorf("%s: %q, want %q", name, got, c.want)

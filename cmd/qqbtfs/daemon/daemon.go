@@ -39,6 +39,7 @@ const maxReport = 64 << 10
 type Report struct {
 	Error string `json:"error,omitempty"` // empty: ready
 	Code  int    `json:"code,omitempty"`  // the exit code that goes with Error
+	Note  string `json:"note,omitempty"`  // what else whoever started it should know
 }
 
 // ErrDied is returned by Spawn for a child that ended without a report.
@@ -146,8 +147,8 @@ func Inherited() *Parent {
 	return &Parent{pipe}
 }
 
-// Ready tells the parent that all is well and lets it go.
-func (p *Parent) Ready() error { return p.report(Report{}) }
+// Ready tells the parent that all is well, and maybe a note for people, and lets it go.
+func (p *Parent) Ready(note string) error { return p.report(Report{Note: note}) }
 
 // Fail tells the parent why this process will end, and with which exit code.
 // After Ready it does nothing.

@@ -33,7 +33,7 @@ func child(r string) int {
 	switch r {
 	case "ready":
 		fmt.Printf("session %v args %v env %q\n", getsid() == os.Getpid(), os.Args[1:], os.Getenv(EnvFD))
-		if p.Ready() != nil || p.Fail("too late", 1) != nil {
+		if p.Ready("by the way") != nil || p.Fail("too late", 1) != nil {
 			return 9
 		}
 	case "fail":
@@ -116,7 +116,7 @@ func TestNoParent(t *testing.T) {
 		t.Fatal("a pipe without a parent")
 	}
 	var p *Parent
-	if err := errors.Join(p.Ready(), p.Fail("x", 1)); err != nil {
+	if err := errors.Join(p.Ready(""), p.Fail("x", 1)); err != nil {
 		t.Error(err)
 	}
 }
