@@ -16,8 +16,8 @@ import (
 	"testing"
 )
 
-// client is a BitTorrent client that we did not write. It downloads a torrent to a
-// directory, or seeds it from there if it is complete.
+// client is a BitTorrent client that we did not write. It downloads a torrent, by its file
+// or a magnet link, to a directory, or seeds it from there if it is complete.
 type client struct {
 	name string
 	run  func(s *sandbox, torrent, dir string) *foreign
@@ -78,8 +78,11 @@ func runTransmission(s *sandbox, torrent, dir string) *foreign {
 		encryption = 2
 	}
 	home := s.mkdir("transmission" + itoa(port))
+	link := strings.HasPrefix(torrent, "magnet:")
+	rpc := freePort(s.t, "127.0.0.1")
 	settings, err := json.Marshal(map[string]any{
-		map[bool]string{false: "bind-address-ipv4", true: "bind-address-ipv6"}[s.ipv6]: host, "peer-port": port, "rpc-enabled": false, "download-dir": dir,
+		map[bool]string{false: "bind-address-ipv4", true: "bind-address-ipv6"}[s.ipv6]: host, "peer-port": port, "download-dir": dir,
+		"rpc-enabled": link, "rpc-bind-address": "127.0.0.1", "rpc-port": rpc,
 		"watch-dir": filepath.Join(home, "watch"), "watch-dir-enabled": true, "encryption": encryption, "cache-size-mb": 0,
 		"dht-enabled": false, "lpd-enabled": s.lsd, "pex-enabled": s.pex, "utp-enabled": false,
 		"port-forwarding-enabled": false, "preallocation": 0, "message-level": 3,
@@ -87,12 +90,50 @@ func runTransmission(s *sandbox, torrent, dir string) *foreign {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	for name, content := range map[string][]byte{"settings.json": settings, "watch/t.torrent": readFile(s.t, torrent)} {
-		s.write(filepath.Join(filepath.Base(home), name), content)
+	s.write(filepath.Join(filepath.Base(home), "settings.json"), settings)
+	if !link { // it looks for files of that name
+		s.write(filepath.Join(filepath.Base(home), "watch/t.torrent"), readFile(s.t, torrent))
 	}
 	p := start(s.t, s.foreign(bin, "-f", "-g", home))
 	s.awaitPort(p, host, port)
+	if link {
+		awaitPort(s.t, p, "127.0.0.1", rpc)
+		addToTransmission(s.t, rpc, torrent)
+	}
+	p.awaitOutput(s.t, "Verification is done") // before that it listens and refuses all
 	return &foreign{p, net.JoinHostPort(host, itoa(port))}
+}
+
+// addToTransmission adds a magnet link. The first request is answered with the id that
+// the second one must have.
+func addToTransmission(t *testing.T, port int, link string) {
+	t.Helper()
+	body, err := json.Marshal(map[string]any{"method": "torrent-add", "arguments": map[string]any{"filename": link}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const idHeader = "X-Transmission-Session-Id"
+	for id := ""; ; {
+		req, err := http.NewRequest(http.MethodPost, "http://127.0.0.1:"+itoa(port)+"/transmission/rpc", bytes.NewReader(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set(idHeader, id)
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		answer, err := io.ReadAll(io.LimitReader(resp.Body, 1<<16))
+		resp.Body.Close()
+		if resp.StatusCode == http.StatusConflict && id == "" {
+			id = resp.Header.Get(idHeader)
+			continue
+		}
+		if err != nil || !bytes.Contains(answer, []byte(`"success"`)) {
+			t.Fatalf("transmission answers %s, %s, %v", resp.Status, answer, err)
+		}
+		return
+	}
 }
 
 // python returns a python that has libtorrent, or skips the test. The system's comes

@@ -65,6 +65,7 @@ type giver struct {
 	tracker *opentracker
 	content string
 	torrent string // names the tracker; the seed does not know it
+	given   string // what the client gets of it: the torrent or a link
 	seed    *seeder
 	m       *mount
 }
@@ -73,6 +74,7 @@ func newGiver(s *sandbox, c client, content string, seedArgs ...string) *giver {
 	s.t.Helper()
 	g := &giver{s: s, c: c, content: content, tracker: newOpentracker(s)}
 	g.torrent = s.create(content, "--piece-length", "64KiB", "--tracker", g.tracker.url("http"))
+	g.given = g.torrent
 	plain := s.path("plain.torrent")
 	s.qqbtfs("create", content, "-o", plain, "--piece-length", "64KiB")
 	g.tracker.run(g.torrent)
@@ -96,13 +98,13 @@ func (g *giver) give(args ...string) *foreign {
 	}
 	down := g.s.mkdir("down")
 	if g.c.noDial {
-		f := g.c.run(g.s, g.torrent, down)
+		f := g.c.run(g.s, g.given, down)
 		g.m.again(append(args, "--peer", f.addr, g.torrent)...)
 		return f
 	}
 	g.m.again(append(args, g.torrent)...)
 	await(g.s.t, "the mount's announce", func() bool { return g.m.torrent().Trackers[0].LastOK != "" })
-	return g.c.run(g.s, g.torrent, down)
+	return g.c.run(g.s, g.given, down)
 }
 
 // Clients that we did not write download from a mount that is complete.

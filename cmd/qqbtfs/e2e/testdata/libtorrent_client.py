@@ -1,7 +1,8 @@
 """A BitTorrent client made of python3-libtorrent, driven by the tests.
 
   libtorrent_client.py run TORRENT DIR HOST:PORT
-      Downloads TORRENT to DIR, or seeds it from there, at that address. Prints a
+      Downloads TORRENT, a file or a magnet link, to DIR, or seeds it from there, at that
+      address. Prints a
       line for each change: "state STATE DONE" (DONE in bytes). Runs until killed.
       With ENCRYPTED=1 in its environment all connections are encrypted, with LSD=1 it
       finds peers on the local network, with DHT=HOST:PORT in a DHT with that node.
@@ -50,7 +51,11 @@ def run(torrent, directory, listen):
         'out_enc_policy': encryption, 'in_enc_policy': encryption, 'allowed_enc_level': 2,
         'min_reconnect_time': 1, 'peer_connect_timeout': 5, 'alert_mask': 0,
     })
-    handle = session.add_torrent({'ti': lt.torrent_info(torrent), 'save_path': directory})
+    params = lt.parse_magnet_uri(torrent) if torrent.startswith('magnet:') else lt.add_torrent_params()
+    if not torrent.startswith('magnet:'):
+        params.ti = lt.torrent_info(torrent)
+    params.save_path = directory
+    handle = session.add_torrent(params)
     last = None
     while True:
         s = handle.status()
