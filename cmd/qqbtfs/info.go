@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -89,7 +90,8 @@ func newTorrentInfo(m *metainfo.MetaInfo) torrentInfo {
 	t := torrentInfo{
 		Name: m.Info.Name, Version: m.Version(),
 		PieceLength: m.Info.PieceLength, Pieces: m.NumPieces(), Private: m.Info.Private, Directory: m.Info.Dir,
-		Trackers: m.Trackers, WebSeeds: m.URLList, Comment: m.Comment, CreatedBy: m.CreatedBy, Created: m.Created,
+		Trackers: m.Trackers, WebSeeds: slices.Concat(m.URLList, m.HTTPSeeds),
+		Comment: m.Comment, CreatedBy: m.CreatedBy, Created: m.Created,
 	}
 	if m.Info.HasV1 {
 		t.InfoHash = fmt.Sprintf("%x", m.HashV1())
@@ -135,7 +137,11 @@ func printInfo(w io.Writer, t torrentInfo) error {
 		}
 		row(fmt.Sprintf("trackers %d", i+1), strings.Join(shown, " "))
 	}
-	row("web seeds", strings.Join(t.WebSeeds, " "))
+	shown := make([]string, len(t.WebSeeds))
+	for i, u := range t.WebSeeds {
+		shown[i] = tracker.MaskURL(u)
+	}
+	row("web seeds", strings.Join(shown, " "))
 	return errors.Join(tw.Flush(), printFiles(w, t))
 }
 

@@ -40,7 +40,7 @@ func TestBuild(t *testing.T) {
 	}
 	want := MetaInfo{
 		InfoRaw: m.InfoRaw, Trackers: b.Trackers, URLList: b.WebSeeds, Comment: "c", CreatedBy: "test", Created: b.Created,
-		Info: Info{Name: "dir", Dir: true, PieceLength: 16384, Pieces: []byte(hashes(2)), Private: true, Total: 20006, HasV1: true},
+		Info: Info{Name: "dir", RawName: "dir", Dir: true, PieceLength: 16384, Pieces: []byte(hashes(2)), Private: true, Total: 20006, HasV1: true},
 	}
 	var offset int64
 	for _, f := range []File{

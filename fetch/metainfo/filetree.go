@@ -39,8 +39,7 @@ func (d *dict) v2(info *Info) error {
 		return errorf(treeName, "there is no content")
 	}
 	info.Files, info.Total = files, total
-	name, _ := d.rawName()
-	if len(files) == 1 && slices.Equal(files[0].RawPath, []string{name}) {
+	if len(files) == 1 && slices.Equal(files[0].RawPath, []string{info.RawName}) {
 		files[0].Path = []string{info.Name}
 		return nil
 	}

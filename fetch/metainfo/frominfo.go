@@ -51,6 +51,9 @@ func (m *MetaInfo) Torrent() []byte {
 		put("announce", m.Trackers[0][0])
 		put("announce-list", m.Trackers)
 	}
+	if len(m.HTTPSeeds) > 0 {
+		put("httpseeds", m.HTTPSeeds)
+	}
 	b.WriteString("4:info")
 	b.Write(m.InfoRaw)
 	if m.Info.HasV2 {

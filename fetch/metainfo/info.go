@@ -116,7 +116,7 @@ func (d *dict) common(raw []byte) (Info, error) {
 	if err != nil {
 		return Info{}, err
 	}
-	info.Name = component(name)
+	info.Name, info.RawName = component(name), name
 	if info.Name == "" || info.Name == "_" && name != "_" { // nothing is left of it
 		sum := sha1.Sum(raw)
 		info.Name = hex.EncodeToString(sum[:])
@@ -179,11 +179,10 @@ func (d *dict) readFiles(info *Info) error {
 	if err != nil {
 		return err
 	}
-	name, _ := d.rawName()
 	info.Total = n
 	info.Files = []File{{
 		Path:    []string{info.Name},
-		RawPath: []string{name},
+		RawPath: []string{info.RawName},
 		Length:  n,
 		Exec:    attributes(d.attr).exec,
 	}}

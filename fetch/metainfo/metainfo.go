@@ -50,6 +50,7 @@ type MetaInfo struct {
 
 	Trackers  [][]string // announce URLs by tier (BEP 12), http, https and udp only
 	URLList   []string   // web seeds (BEP 19), http and https only
+	HTTPSeeds []string   // web seeds (BEP 17), http and https only
 	Nodes     []string   // DHT nodes as host:port (BEP 5)
 	Comment   string     // printable, may have several lines
 	CreatedBy string     // printable
@@ -61,6 +62,7 @@ type MetaInfo struct {
 // Info is the info dictionary.
 type Info struct {
 	Name        string // safe file name: of the file, or of the directory
+	RawName     string // as in the torrent: any bytes, any length
 	Dir         bool   // Files are in a directory Name; else the one file is Name
 	PieceLength int64  // bytes of every piece but the last one, with v2 of every file
 	Pieces      []byte // SHA-1 of each piece, 20 bytes each; v1 and hybrid
@@ -138,6 +140,8 @@ func (m *MetaInfo) set(key string, v bencode.Value) {
 		m.Trackers = announceList(v)
 	case "url-list":
 		m.URLList = urlList(v)
+	case "httpseeds":
+		m.HTTPSeeds = urlList(v)
 	case "nodes":
 		m.Nodes = nodes(v)
 	case "comment":

@@ -17,7 +17,7 @@ import (
 func TestSingleFile(t *testing.T) {
 	m := mustParse(t, single().with(d{"attr": "x", "source": "S", "private": 1}))
 	want := Info{
-		Name: "a.txt", PieceLength: 16384, Pieces: []byte(hashes(2)), Private: true, Total: 20000, HasV1: true, Source: "S",
+		Name: "a.txt", RawName: "a.txt", PieceLength: 16384, Pieces: []byte(hashes(2)), Private: true, Total: 20000, HasV1: true, Source: "S",
 		Files: []File{{Path: []string{"a.txt"}, RawPath: []string{"a.txt"}, Length: 20000, Exec: true}},
 	}
 	if !reflect.DeepEqual(m.Info, want) {
@@ -212,6 +212,7 @@ func TestOuter(t *testing.T) {
 		},
 		{"url-list", d{"url-list": []any{"http://a/", 1, "ftp://b", "https://c"}}, MetaInfo{URLList: []string{"http://a/", "https://c"}}},
 		{"url-list of string", d{"url-list": "http://a/"}, MetaInfo{URLList: []string{"http://a/"}}},
+		{"httpseeds", d{"httpseeds": []any{"http://a/seed?x=1", "ftp://b"}}, MetaInfo{HTTPSeeds: []string{"http://a/seed?x=1"}}},
 		{"empty url-list", d{"url-list": ""}, MetaInfo{}},
 		{
 			"nodes",
