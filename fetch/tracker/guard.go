@@ -13,8 +13,8 @@ var (
 	thisNetwork = netip.MustParsePrefix("0.0.0.0/8")
 )
 
-// isLocal reports whether a leads to this machine or its own network.
-func isLocal(a netip.Addr) bool {
+// IsLocal reports whether a leads to this machine or its own network.
+func IsLocal(a netip.Addr) bool {
 	a = a.Unmap().WithZone("")
 	return a.IsLoopback() || a.IsPrivate() || a.IsLinkLocalUnicast() ||
 		carrierNAT.Contains(a) || thisNetwork.Contains(a) || a.IsUnspecified()
@@ -32,7 +32,7 @@ func admit(u *url.URL, addrs []netip.Addr, redirected bool) ([]netip.Addr, error
 		switch {
 		case a.IsMulticast() || a.Unmap() == broadcast:
 			err = refusedf("%v is no address of a tracker", a)
-		case !isLocal(a):
+		case !IsLocal(a):
 			ok = append(ok, a)
 		case redirected:
 			err = refusedf("a public tracker redirects to the local address %v", a)
@@ -61,5 +61,5 @@ func announcePath(u *url.URL) bool {
 }
 
 func anyPublic(addrs []netip.Addr) bool {
-	return slices.ContainsFunc(addrs, func(a netip.Addr) bool { return !isLocal(a) })
+	return slices.ContainsFunc(addrs, func(a netip.Addr) bool { return !IsLocal(a) })
 }

@@ -162,22 +162,22 @@ func announceURL(u *url.URL, r Request) *url.URL {
 		q.WriteString(u.RawQuery + "&")
 	}
 	fmt.Fprintf(&q, "info_hash=%s&peer_id=%s&port=%d&uploaded=%d&downloaded=%d&left=%d&compact=1&no_peer_id=1&numwant=%d&key=%08x",
-		escape(string(r.InfoHash[:])), escape(string(r.PeerID[:])), r.Port, r.Uploaded, r.Downloaded, r.left(), r.numWant(), r.Key)
+		Escape(string(r.InfoHash[:])), Escape(string(r.PeerID[:])), r.Port, r.Uploaded, r.Downloaded, r.left(), r.numWant(), r.Key)
 	if r.Event != None {
 		q.WriteString("&event=" + r.Event.String())
 	}
 	if r.TrackerID != "" {
-		q.WriteString("&trackerid=" + escape(r.TrackerID))
+		q.WriteString("&trackerid=" + Escape(r.TrackerID))
 	}
 	full := *u
 	full.RawQuery = q.String()
 	return &full
 }
 
-// escape percent-encodes everything but RFC 3986's unreserved characters.
+// Escape percent-encodes everything but RFC 3986's unreserved characters.
 // url.QueryEscape writes a space as a plus sign, which trackers that count 20
 // bytes take for a plus sign.
-func escape(s string) string {
+func Escape(s string) string {
 	const unreserved = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~"
 	var b strings.Builder
 	for i := range len(s) {
