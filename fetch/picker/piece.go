@@ -109,6 +109,7 @@ func (p *Picker) ask(now time.Time, s *source, pc *piece, k int, c Class) Assign
 	b.asks[b.n] = ask{source: s.id, due: due, second: a.Second, sample: s.pipe.sent(now, n)}
 	b.n++
 	s.out = append(s.out, blk)
+	s.last = pc.index
 	if !a.Second {
 		pc.free--
 		if pc.free == 0 {

@@ -9,6 +9,7 @@ const (
 	minDepth     = 2 // blocks always allowed in flight: one on the way, one being sent
 	initialDepth = 4 // blocks asked before anything is known of a source
 	maxDepth     = 512
+	runDepth     = 16 // least for a source that delivers runs: each of them costs a round trip
 
 	// A pipeline that is kept full measures its own queue, not the link. So the
 	// shortest answer stays the estimate until it is probeAfter old; then the
@@ -24,7 +25,8 @@ const (
 // flight, as congestion controls based on delivery rate do, so one round trip
 // is enough to know a source.
 type pipeline struct {
-	reqq int // the most that the source queues for us
+	reqq  int // the most that the source queues for us
+	least int // blocks to have in flight where no read is in the way; zero: the usual few
 
 	rate      float64       // bytes per second; zero: not known yet
 	rtt       time.Duration // shortest time to answer, sending the block included
@@ -117,18 +119,21 @@ func (p *pipeline) probing(now time.Time) bool { return now.Sub(p.rttAt) > probe
 
 // depth is how many blocks to keep in flight for work that can wait queue.
 func (p *pipeline) depth(now time.Time, queue time.Duration) int {
-	limit := maxDepth
+	limit, least := maxDepth, minDepth
 	if p.reqq > 0 {
 		limit = min(limit, p.reqq)
 	}
-	if p.rate == 0 {
-		return min(initialDepth, limit)
+	if queue >= deepQueue {
+		least = max(least, p.least)
 	}
-	if p.probing(now) {
+	if p.rate == 0 {
+		return min(max(initialDepth, least), limit)
+	}
+	if p.least == 0 && p.probing(now) {
 		return min(minDepth, limit)
 	}
 	want := int(math.Round(p.rate*(p.rtt+queue).Seconds()/BlockSize)) + p.burst
-	p.last = min(max(want, minDepth), limit)
+	p.last = min(max(want, least), limit)
 	return p.last
 }
 

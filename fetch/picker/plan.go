@@ -147,7 +147,7 @@ func (p *Picker) soonest(now time.Time, servers []*source, pc *piece, k int) *so
 	blk := Block{pc.index, k}
 	n := p.blockSize(blk)
 	for _, s := range servers {
-		if s.room(now, deepQueue) <= 0 || pc.barred(s.id) || s.asked(blk) || pc.blocks[k].find(s.id) >= 0 {
+		if s.roomForReads(now) <= 0 || pc.barred(s.id) || s.asked(blk) || pc.blocks[k].find(s.id) >= 0 {
 			continue
 		}
 		if eta := s.eta(now, n); best == nil || eta.Before(at) {
@@ -219,7 +219,7 @@ func (p *Picker) planBackground(now time.Time, s *source, queue time.Duration, o
 	// bytes are spent already.
 	out = p.planPartial(now, s, queue, out, func(int) bool { return true })
 	for p.demand.Fill && s.room(now, queue) > 0 && !p.full() {
-		i := p.rarest(s)
+		i := p.next(s)
 		if i < 0 {
 			break
 		}
@@ -237,8 +237,11 @@ func (p *Picker) planScarce(now time.Time, s *source, queue time.Duration, out [
 	}
 	out = p.planPartial(now, s, queue, out, p.scarce)
 	for s.room(now, queue) > 0 && !p.full() && len(p.rarity.order) > 0 && p.scarce(int(p.rarity.order[0])) {
-		before := len(out)
-		if out = p.take(now, s, p.openPiece(int(p.rarity.order[0])), queue, Background, out); len(out) == before {
+		before, i := len(out), int(p.rarity.order[0])
+		if next, ok := p.following(s); ok && p.scarce(next) {
+			i = next
+		}
+		if out = p.take(now, s, p.openPiece(i), queue, Background, out); len(out) == before {
 			break
 		}
 	}
@@ -262,6 +265,21 @@ func (p *Picker) planPartial(now time.Time, s *source, queue time.Duration, out 
 		}
 	}
 	return out
+}
+
+// next returns the piece not begun that s is to be asked for next, or -1.
+func (p *Picker) next(s *source) int {
+	if i, ok := p.following(s); ok {
+		return i
+	}
+	return p.rarest(s)
+}
+
+// following returns the piece that follows on what a source was asked for last, if it
+// delivers in order and that piece is not begun.
+func (p *Picker) following(s *source) (i int, ok bool) {
+	i = s.last + 1
+	return i, s.inOrder && i < p.cfg.NumPieces && p.rarity.pos[i] >= 0 && s.canServe(i)
 }
 
 // rarest returns the rarest piece not begun that s serves, or -1.

@@ -24,6 +24,8 @@ type source struct {
 	acks    bool           // answers a withdrawn request too (BEP 6)
 	ghosts  map[Block]bool // withdrawn and not answered yet: not to be asked again
 	dry     uint64         // the epoch in which it had nothing to offer, plus one
+	inOrder bool           // delivers long runs best
+	last    int            // the piece that it was asked for last
 }
 
 func (s *source) canServe(i int) bool {
@@ -61,6 +63,16 @@ func (s *source) room(now time.Time, queue time.Duration) int {
 		return 1 - s.pipe.inFlight
 	}
 	return s.pipe.depth(now, queue) - s.pipe.inFlight
+}
+
+// roomForReads is room for blocks that reads wait for. What is in flight is not in their
+// way at a source that delivers in runs: those come side by side.
+func (s *source) roomForReads(now time.Time) int {
+	room := s.room(now, deepQueue)
+	if s.inOrder && !s.slow {
+		room += s.pipe.depth(now, deepQueue)
+	}
+	return room
 }
 
 func (s *source) forget(b Block) {
@@ -108,6 +120,15 @@ func (p *Picker) releaseIf(s *source, meant func(Block) bool) []Assignment {
 
 // SetQueue tells how many requests the source queues for us (BEP 10, reqq).
 func (p *Picker) SetQueue(id SourceID, reqq int) { p.sources[id].pipe.reqq = reqq }
+
+// SetInOrder tells that the source delivers long runs of pieces best, and several of them
+// at a time, as web servers do. The fill takes what follows on what it was asked for last,
+// in runs unless a read is in the way.
+func (p *Picker) SetInOrder(id SourceID) {
+	s := p.sources[id]
+	s.inOrder, s.last = true, -1
+	s.pipe.least = runDepth
+}
 
 // SetOpen tells whether the source answers requests now. It changes nothing
 // about what the source owes.

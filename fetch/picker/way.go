@@ -47,7 +47,7 @@ func (p *Picker) GaveWay() []int {
 // not begun, for a read that waits.
 func (p *Picker) mayAsk(now time.Time, servers []*source, i int) bool {
 	for _, s := range servers {
-		if s.room(now, deepQueue) <= 0 {
+		if s.roomForReads(now) <= 0 {
 			continue
 		}
 		for k := range p.blocks(i) {
