@@ -44,6 +44,10 @@ type (
 		Outgoing bool
 		Fast     bool     // both sides have the fast extension (BEP 6)
 		Remote   [20]byte // its peer id
+		// Web tells that it is a web server, which the swarm has not dialled: it wants
+		// nothing, takes no place of a peer, and delivers long runs best. Addr is a name
+		// for it that nobody else has.
+		Web bool
 	}
 	// PeerExtended tells what the extended handshake said (BEP 10).
 	PeerExtended struct {

@@ -14,6 +14,7 @@ type peer struct {
 	id        PeerID
 	addr      netip.AddrPort
 	outgoing  bool
+	web       bool // no peer but a web server
 	fast      bool
 	remote    [20]byte
 	client    string
@@ -103,13 +104,17 @@ func (s *Swarm) peerConnected(ev PeerConnected) {
 		s.addrs.met(ev.Addr)
 	}
 	p := &peer{
-		id: ev.Peer, addr: ev.Addr, outgoing: ev.Outgoing, fast: ev.Fast, remote: ev.Remote,
+		id: ev.Peer, addr: ev.Addr, outgoing: ev.Outgoing, web: ev.Web, fast: ev.Fast, remote: ev.Remote,
 		since: s.now, used: s.now, chokesUs: true, weChoke: true,
 	}
 	p.turn = s.choker.left[p.addr.Addr()]
 	s.peers[p.id] = p
 	s.order = append(s.order, p.id)
 	s.pick.Attach(p.id, p.fast)
+	if p.web {
+		s.webs++
+		s.pick.SetInOrder(p.id)
+	}
 	switch {
 	case p.remote == s.cfg.PeerID:
 		s.addrs.ban(p.addr)
@@ -119,6 +124,9 @@ func (s *Swarm) peerConnected(ev PeerConnected) {
 		s.drop(p, "banned")
 		return
 	}
+	if p.web {
+		return
+	}
 	if o := s.twin(p); o != nil {
 		lost := s.lesser(o, p)
 		s.drop(lost, "connected already")
@@ -126,7 +134,7 @@ func (s *Swarm) peerConnected(ev PeerConnected) {
 			return
 		}
 	}
-	if len(s.peers) > s.cfg.MaxPeers {
+	if s.connected() > s.cfg.MaxPeers {
 		lost := s.worst(p)
 		s.drop(lost, "there are better peers")
 		if lost == p {
@@ -227,6 +235,9 @@ func (s *Swarm) drop(p *peer, why string) {
 func (s *Swarm) remove(p *peer) {
 	s.pick.Detach(p.id)
 	delete(s.peers, p.id)
+	if p.web {
+		s.webs--
+	}
 	s.order = slices.DeleteFunc(s.order, func(id PeerID) bool { return id == p.id })
 	s.remember(p)
 	s.rememberTurn(p)
@@ -257,6 +268,9 @@ func (s *Swarm) remember(p *peer) {
 	}
 	s.gone[p.id] = p.addr
 }
+
+// connected returns how many peers there are, web servers not counted.
+func (s *Swarm) connected() int { return len(s.peers) - s.webs }
 
 func (s *Swarm) addrOf(id PeerID) (netip.AddrPort, bool) {
 	if p := s.peers[id]; p != nil {

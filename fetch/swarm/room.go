@@ -31,7 +31,7 @@ func (s *Swarm) idlest() *peer {
 // idle reports whether for a long time nothing useful has gone over a connection in
 // either direction.
 func (s *Swarm) idle(p *peer) bool {
-	return (p.weChoke || !p.interested) && s.now.Sub(p.used) >= dropAfter
+	return !p.web && (p.weChoke || !p.interested) && s.now.Sub(p.used) >= dropAfter
 }
 
 // worst returns whom to give up when one peer too many has connected, perhaps that one.
@@ -50,7 +50,7 @@ func (s *Swarm) worst(newcomer *peer) *peer {
 	several, least := hosts[newcomer.addr.Addr()] > 1, s.self.priority(newcomer.addr)
 	for _, id := range s.order {
 		p := s.peers[id]
-		if p == newcomer || !p.snubbed && p.merit() > 0 {
+		if p == newcomer || p.web || !p.snubbed && p.merit() > 0 {
 			continue
 		}
 		sev, prio := hosts[p.addr.Addr()] > 1, s.self.priority(p.addr)
@@ -62,4 +62,4 @@ func (s *Swarm) worst(newcomer *peer) *peer {
 }
 
 // room reports whether one more peer may be dialled for.
-func (s *Swarm) room() bool { return len(s.peers)+len(s.leaving)+s.dials < s.cfg.DialPeers }
+func (s *Swarm) room() bool { return s.connected()+len(s.leaving)+s.dials < s.cfg.DialPeers }

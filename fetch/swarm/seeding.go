@@ -74,7 +74,7 @@ func (s *Swarm) goal() string {
 // useless reports whether a connection is of no use to either side: neither wants
 // anything, or neither has what the other lacks and never will.
 func (s *Swarm) useless(p *peer) bool {
-	return s.uploadOnly() && (p.uploadOnly || s.pick.IsSeed(p.id))
+	return !p.web && s.uploadOnly() && (p.uploadOnly || s.pick.IsSeed(p.id))
 }
 
 // tellLost tells the peers that piece i is not here any more (BEP 54), or will once

@@ -71,6 +71,7 @@ type Swarm struct {
 	peers   map[PeerID]*peer
 	leaving map[PeerID]*peer // dropped, until their PeerGone
 	order   []PeerID         // of peers, in order of arrival
+	webs    int              // of peers, those that are web servers
 	dials   int
 	told    map[netip.AddrPort]int // dials under way: how much of news their opening held
 	news    []int                  // pieces verified while dials were under way
@@ -296,7 +297,7 @@ func (s *Swarm) dial() {
 		return
 	}
 	for s.dials < s.cfg.MaxDials && s.room() {
-		addr, ok := s.addrs.next(s.now, len(s.peers) == 0, s.self.priority)
+		addr, ok := s.addrs.next(s.now, s.connected() == 0, s.self.priority)
 		if !ok {
 			return
 		}
@@ -306,7 +307,7 @@ func (s *Swarm) dial() {
 }
 
 func (s *Swarm) findPeers() {
-	if s.uploadOnly() || len(s.peers) >= fewPeers || s.now.Sub(s.lastFind) < findEvery {
+	if s.uploadOnly() || s.connected() >= fewPeers || s.now.Sub(s.lastFind) < findEvery {
 		return
 	}
 	s.lastFind = s.now
@@ -433,10 +434,18 @@ func (s *Swarm) Why(i int) string {
 	case all == 0:
 		return fmt.Sprintf("piece %d: no peer connected, %d known", i, len(s.addrs.book))
 	case have == 0:
-		return fmt.Sprintf("piece %d: %s", i, verb(all, "the only peer does not have it", fmt.Sprintf("none of %d peers has it", all)))
+		return fmt.Sprintf("piece %d: %s", i, verb(all, "the only "+s.sender()+" does not have it", fmt.Sprintf("none of %s has it", count(all, s.sender()))))
 	default:
 		return fmt.Sprintf("piece %d: %s", i, s.holders(i, have))
 	}
+}
+
+// sender is what each of those is called that can send something.
+func (s *Swarm) sender() string {
+	if s.webs > 0 {
+		return "source"
+	}
+	return "peer"
 }
 
 func (s *Swarm) holders(i, have int) string {
@@ -450,7 +459,7 @@ func (s *Swarm) holders(i, have int) string {
 			}
 		}
 	}
-	who := fmt.Sprintf("%s %s it", count(have, "peer"), verb(have, "has", "have"))
+	who := fmt.Sprintf("%s %s it", count(have, s.sender()), verb(have, "has", "have"))
 	switch {
 	case choke == have && have == 1:
 		return who + ", it chokes us"

@@ -10,6 +10,7 @@ type PeerView struct {
 	ID           PeerID
 	Addr         netip.AddrPort
 	Outgoing     bool
+	Web          bool           // no peer but a web server
 	Source       string         // who named its address, or Incoming
 	Listen       netip.AddrPort // where others can connect to it; zero: not known
 	Seed         bool
@@ -36,7 +37,8 @@ func (s *Swarm) Peers() []PeerView {
 		owes, _ := s.pick.Owes(id)
 		rate, rtt := s.pick.Rate(id)
 		list = append(list, PeerView{
-			ID: id, Addr: p.addr, Outgoing: p.outgoing, Source: s.source(p), Listen: p.listen(), Seed: s.pick.IsSeed(id), Client: p.client, Remote: p.remote, Since: p.since,
+			ID: id, Addr: p.addr, Outgoing: p.outgoing, Web: p.web, Source: s.source(p), Listen: p.listen(),
+			Seed: s.pick.IsSeed(id), Client: p.client, Remote: p.remote, Since: p.since,
 			Pieces: s.pick.Progress(id), Owes: owes, Rate: rate, RTT: rtt,
 			ChokesUs: p.chokesUs, WeInterested: p.weInterested, Snubbed: p.snubbed,
 			WeChoke: p.weChoke, Interested: p.interested, Queue: len(p.queue),
