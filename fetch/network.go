@@ -164,6 +164,9 @@ func (t *Torrent) networkChanged(c change) {
 	t.in.post(swarm.NetworkChanged{Slept: c.slept})
 	t.announce.Moved()
 	t.searches.Want()
+	for _, w := range t.webs {
+		w.networkChanged()
+	}
 }
 
 func (t *Torrent) openConns() []peerconn.Conn {

@@ -101,7 +101,7 @@ func (t *Torrent) perform() {
 		case swarm.Completed:
 			t.completed()
 		case swarm.Banned:
-			t.log.Warn("peer banned", "peer", c.Addr, "why", c.Why)
+			t.banned(c)
 		}
 	}
 }

@@ -24,6 +24,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/time/rate"
+
 	"github.com/qqbtfs/qqbtfs/fetch/dht"
 	"github.com/qqbtfs/qqbtfs/fetch/lsd"
 	"github.com/qqbtfs/qqbtfs/fetch/tracker"
@@ -81,8 +83,9 @@ type Session struct {
 	peerID   [20]byte
 	driver   *peerconn.Net
 	trackers *tracker.Client
-	dht      *dht.DHT  // nil: none
-	lsd      *lsd.Node // nil: none
+	dht      *dht.DHT      // nil: none
+	lsd      *lsd.Node     // nil: none
+	download *rate.Limiter // shared with the driver; nil: no limit
 	hashing  *workers
 	serving  *workers
 	network  *network
@@ -113,11 +116,12 @@ func NewSession(cfg Config) (*Session, error) {
 		cfg.Client = "qqbtfs"
 	}
 	s := &Session{cfg: cfg, log: cfg.Logger, peerID: newPeerID(), torrents: map[[20]byte]*Torrent{}, pending: map[[20]byte]*Pending{}}
+	s.download = peerconn.NewLimiter(cfg.DownloadLimit)
 	opt := peerconn.Options{
 		Listen:        cfg.Listen,
 		Accept:        s.accept,
 		MaxConns:      cfg.MaxConns,
-		DownloadLimit: peerconn.NewLimiter(cfg.DownloadLimit),
+		DownloadLimit: s.download,
 		UploadLimit:   peerconn.NewLimiter(cfg.UploadLimit),
 		Policy:        cfg.Policy,
 		Encryption:    cfg.Encryption,

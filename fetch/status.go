@@ -2,6 +2,8 @@ package fetch
 
 import (
 	"fmt"
+	"net/netip"
+	"strings"
 	"time"
 
 	"github.com/qqbtfs/qqbtfs/cache"
@@ -37,6 +39,7 @@ type Status struct {
 	KnownPeers   int              `json:"known_peers"`
 	KnownFrom    map[string]int   `json:"known_from"` // known peers by who named them first
 	Peers        []PeerStatus     `json:"peers"`
+	WebSeeds     []WebSeedStatus  `json:"web_seeds"`
 	Trackers     []tracker.Status `json:"trackers"`
 	Cache        cache.Stats      `json:"cache"`
 	Waits        int              `json:"waits"`   // pieces that reads wait for
@@ -62,6 +65,17 @@ type PeerStatus struct {
 	Snubbed    bool      `json:"snubbed"`
 	Interested bool      `json:"interested"`
 	Unchoked   bool      `json:"unchoked"`
+}
+
+// WebSeedStatus is one web server that has the content.
+type WebSeedStatus struct {
+	URL        string  `json:"url"`   // without its secrets
+	State      string  `json:"state"` // in words
+	InUse      bool    `json:"in_use"`
+	Progress   float64 `json:"progress"` // what it has, 0 to 1
+	DownRate   float64 `json:"down_rate"`
+	Downloaded int64   `json:"downloaded"`
+	Owes       int     `json:"owes"` // blocks asked for
 }
 
 // Status returns the torrent's state. After Close only what needs no swarm.
@@ -90,8 +104,16 @@ func (t *Torrent) Status() Status {
 		st.NotServing = t.swarm.NotServing()
 		st.KnownFrom = t.swarm.Sources()
 		st.DownRate, st.UpRate = t.rates.all.down.rate(), t.rates.all.up.rate()
+		webs := map[netip.AddrPort]swarm.PeerView{}
 		for _, v := range t.swarm.Peers() {
-			st.Peers = append(st.Peers, t.peerStatus(v))
+			if v.Web {
+				webs[v.Addr] = v
+			} else {
+				st.Peers = append(st.Peers, t.peerStatus(v))
+			}
+		}
+		for _, w := range t.webs {
+			st.WebSeeds = append(st.WebSeeds, w.status(now, webs[w.addr]))
 		}
 		for k, i := range pieces[:min(len(pieces), maxWaiting)] {
 			st.Waiting = append(st.Waiting, fmt.Sprintf("%s (%.1f s)", t.swarm.Why(i), now.Sub(since[k]).Seconds()))
@@ -124,7 +146,7 @@ func (t *Torrent) peerStatus(v swarm.PeerView) PeerStatus {
 
 // state says in words what the torrent is doing.
 func (t *Torrent) state(now time.Time, st Status) string {
-	peers, quiet := len(st.Peers), now.Sub(t.rates.quiet)
+	peers, sources, quiet := len(st.Peers), st.sources(), now.Sub(t.rates.quiet)
 	switch {
 	case len(st.Waiting) > 0:
 		return "waiting for " + st.Waiting[0]
@@ -136,9 +158,9 @@ func (t *Torrent) state(now time.Time, st Status) string {
 		return fmt.Sprintf("complete, seeding to %d", peers)
 	case t.chosen.done():
 		return "the selected files are complete, fetching what is read"
-	case peers == 0 && t.swarm.Dialling() > 0:
+	case sources == "" && t.swarm.Dialling() > 0:
 		return "connecting to " + count(t.swarm.Dialling(), "peer")
-	case peers == 0:
+	case sources == "":
 		return "looking for peers"
 	case t.cfg.Fill && t.full() && limited(st):
 		return "no room to fill, for the cache size is less than the torrent's: fetching what is read"
@@ -147,12 +169,30 @@ func (t *Torrent) state(now time.Time, st Status) string {
 	case !t.mayFill() && st.DownRate == 0:
 		return "idle, fetching what is read"
 	case quiet >= stalledAfter:
-		return fmt.Sprintf("stalled: nothing from %s for %.0f s", count(peers, "peer"), quiet.Seconds())
+		return fmt.Sprintf("stalled: nothing from %s for %.0f s", sources, quiet.Seconds())
 	case t.cfg.Fill && limited(st):
-		return "downloading from " + count(peers, "peer") + ", as far as the cache size allows"
+		return "downloading from " + sources + ", as far as the cache size allows"
 	default:
-		return "downloading from " + count(peers, "peer")
+		return "downloading from " + sources
 	}
+}
+
+// sources says who can send something: peers and web seeds. "": nobody.
+func (st *Status) sources() string {
+	var all []string
+	if n := len(st.Peers); n > 0 {
+		all = append(all, count(n, "peer"))
+	}
+	webs := 0
+	for _, w := range st.WebSeeds {
+		if w.InUse {
+			webs++
+		}
+	}
+	if webs > 0 {
+		all = append(all, count(webs, "web seed"))
+	}
+	return strings.Join(all, " and ")
 }
 
 // limited reports whether the cache can never hold the whole torrent.

@@ -73,6 +73,7 @@ type Torrent struct {
 	pool     *cache.Pool
 	announce announcers
 	searches searches
+	webs     []*webSeed
 	in       *inbox[swarm.Event]
 	waits    waits
 	chosen   *selection // nil: all files
@@ -84,6 +85,7 @@ type Torrent struct {
 	started   time.Time
 	connected sync.WaitGroup // connections, until their Closed
 	jobs      sync.WaitGroup // hashing and serving under way
+	webbing   sync.WaitGroup // the goroutines of webs
 	done      chan struct{}  // the loop has ended
 	complete  chan struct{}  // closed once every piece is here
 	seeded    chan struct{}  // closed once the seeding has reached its goal
@@ -162,6 +164,7 @@ func (s *Session) Add(cfg TorrentConfig) (*Torrent, error) {
 	}
 	t.announce = t.newAnnouncers()
 	t.searches = t.newSearches()
+	t.webs = t.newWebSeeds()
 	if err := s.register(t); err != nil {
 		t.searches.Close()
 		return nil, err
@@ -172,6 +175,9 @@ func (s *Session) Add(cfg TorrentConfig) (*Torrent, error) {
 	})
 	t.waits.dirty = true
 	go t.run()
+	for _, w := range t.webs {
+		t.webbing.Go(w.run)
+	}
 	t.announce.Start()
 	return t, nil
 }
@@ -231,6 +237,7 @@ func (t *Torrent) Close(ctx context.Context) error {
 		t.searches.Close()
 		t.announce.Stop(ctx)
 		t.connected.Wait()
+		t.webbing.Wait()
 		<-t.done
 		t.jobs.Wait()
 		t.prover.close()

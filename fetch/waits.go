@@ -226,6 +226,13 @@ func (w *waits) needs(i int) bool {
 	return false
 }
 
+// awaited reports whether a reader waits for piece i.
+func (w *waits) awaited(i int) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.pieces[i] != nil
+}
+
 // count returns how many pieces readers wait for.
 func (w *waits) count() int {
 	w.mu.Lock()

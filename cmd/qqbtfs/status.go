@@ -203,6 +203,7 @@ func printTorrent(w io.Writer, s fetch.Status, now time.Time) error {
 	}
 	row("info-hash", "%s", s.InfoHash)
 	trackerRows(row, s, now)
+	webSeedRows(row, s)
 	row("peers", "%d connected, %d known%s", len(s.Peers), s.KnownPeers, knownFrom(s))
 	if err := t.Flush(); err != nil || len(s.Peers) == 0 {
 		return err
@@ -226,6 +227,15 @@ func trackerRows(row func(name, format string, args ...any), s fetch.Status, now
 	row("trackers", "%d", len(s.Trackers))
 	for _, tr := range s.Trackers {
 		row("", "%s: %s", tr.URL, trackerText(tr, now))
+	}
+}
+
+func webSeedRows(row func(name, format string, args ...any), s fetch.Status) {
+	if len(s.WebSeeds) > 0 {
+		row("web seeds", "%d", len(s.WebSeeds))
+	}
+	for _, web := range s.WebSeeds {
+		row("", "%s: %s", printable(web.URL), webSeedText(web))
 	}
 }
 
@@ -274,6 +284,20 @@ func trackerText(tr tracker.Status, now time.Time) string {
 		parts = append(parts, "asking now")
 	} else if d := tr.NextAnnounce.Sub(now); !tr.NextAnnounce.IsZero() && d > 0 {
 		parts = append(parts, "next in "+formatDuration(d))
+	}
+	return strings.Join(parts, ", ")
+}
+
+func webSeedText(w fetch.WebSeedStatus) string {
+	parts := []string{printable(w.State)}
+	if w.InUse && w.Progress < 1 {
+		parts = append(parts, "has "+share(w.Progress))
+	}
+	if w.InUse {
+		parts = append(parts, formatRate(w.DownRate))
+	}
+	if w.Downloaded > 0 {
+		parts = append(parts, formatBytes(w.Downloaded)+" in all")
 	}
 	return strings.Join(parts, ", ")
 }

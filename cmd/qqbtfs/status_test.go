@@ -32,6 +32,10 @@ func testStatus() mountStatus {
 				{Addr: "10.0.0.1:6881", Client: "aria2/1.36", Outgoing: true, Source: "dht", Encrypted: true, Progress: 1, DownRate: 2.5e6, RTT: 51.4, Owes: 12},
 				{Addr: "[2001:db8::1]:51413", Client: "-TR3000-", Source: "incoming", Progress: 0.25, UpRate: 1e3, Choked: true, Snubbed: true, Unchoked: true, Interested: true},
 			},
+			WebSeeds: []fetch.WebSeedStatus{
+				{URL: "https://mirror.example/pub", State: "sending", InUse: true, Progress: 0.9, DownRate: 5e5, Downloaded: 1 << 20, Owes: 16},
+				{URL: "http://dead.example/", State: "failed: HTTP status 500; again in 4 s"},
+			},
 			Trackers: []tracker.Status{
 				{URL: "http://tracker.example/announce", LastOK: "50 peers (3 seeders, 47 leechers)", NextAnnounce: testNow.Add(29 * time.Minute)},
 				{URL: "udp://dead.example:80", LastError: "no answer\nat all", Announcing: true},
