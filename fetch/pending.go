@@ -424,6 +424,9 @@ func (p *Pending) Status() Status {
 		defer close(ran)
 		s := p.fetch.Stats()
 		st.KnownPeers, st.State = s.Known, "fetching metadata: "+metadataState(s)
+		if p.lacksLayers() {
+			st.State = "fetching piece layers: " + count(len(p.layers.parts), "part") + " to come"
+		}
 	})
 	select {
 	case <-ran:

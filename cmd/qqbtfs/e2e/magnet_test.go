@@ -96,6 +96,7 @@ func TestMountByMagnet(t *testing.T) {
 				t.Errorf("info of the torrent says\n%+v\nof the link\n%+v", i, j)
 			}
 			s.private()
+			s.seed(link, album)
 		})
 	}
 }
