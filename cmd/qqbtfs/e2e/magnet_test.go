@@ -201,21 +201,19 @@ func TestUnmountWhilePending(t *testing.T) {
 	s := newSandbox(t)
 	torrent := s.lonely("film.bin", 100_000).torrent
 	hung, asked := hungTracker(t)
-	known, release := make(chan struct{}, 3), make(chan struct{})
+	release := make(chan struct{})
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.FormValue("event") == "stopped" {
 			<-release
 			return
 		}
 		_, _ = w.Write([]byte("d8:intervali1800e5:peers0:e"))
-		known <- struct{}{}
 	}))
 	defer srv.Close()
 	defer close(release)
 	fastest := patience // of three: other tests run too
 	for range 3 {
 		m := s.mount(s.magnet(torrent, trackerParam(hung), trackerParam(srv.URL+"/announce"), peerParam(nobody)))
-		<-known
 		await(t, "announces", func() bool { return asked() && m.torrent().Trackers[1].Working })
 		if st := m.state(); !strings.HasPrefix(st, "fetching metadata: ") {
 			t.Errorf("the root's state is %q", st)
