@@ -452,7 +452,7 @@ func metadataState(s metadata.Stats) string {
 	case s.TooLarge:
 		return "looking for other peers, for one says that it is larger than 30 MiB, which is not accepted"
 	case s.Known > 0:
-		return "looking for peers, none of " + count(s.Known, "known one") + " answers"
+		return fmt.Sprintf("looking for peers (%d known, none answers)", s.Known)
 	default:
 		return "looking for peers"
 	}

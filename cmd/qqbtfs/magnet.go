@@ -116,9 +116,16 @@ func (n *node) found(ctx context.Context, l *loaded) error {
 	return nil
 }
 
-// searchText is how far the search for metadata is.
+// searchText is how far the search for metadata is, and what a tracker has against it.
 func searchText(l *loaded) string {
-	return strings.TrimPrefix(l.pending.Status().State, "fetching metadata: ")
+	st := l.pending.Status()
+	text := strings.TrimPrefix(st.State, "fetching metadata: ")
+	for _, tr := range st.Trackers {
+		if tr.LastError != "" {
+			return text + "; " + tr.URL + ": " + printable(tr.LastError)
+		}
+	}
+	return text
 }
 
 // fail leaves a torrent without files. The status says why.
