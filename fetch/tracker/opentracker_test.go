@@ -57,16 +57,21 @@ func startOpentracker(t *testing.T, hashes [][20]byte) string {
 		cmd.Process.Kill()
 		cmd.Wait()
 	})
+	host := "127.0.0.1:" + port
+	c := NewClient(ClientConfig{Timeout: 5 * time.Second})
+	defer c.Close()
+	probe := testRequest()
+	probe.InfoHash, probe.TrackerID = hashes[len(hashes)-1], ""
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
 	for range 500 {
-		if conn, err := net.Dial("tcp", "127.0.0.1:"+port); err == nil {
-			conn.Close()
-			return "127.0.0.1:" + port
+		// It listens a little before it has read its list.
+		if _, err = c.Announce(t.Context(), "http://"+host+"/announce", probe); err == nil {
+			return host
 		}
 		<-tick.C
 	}
-	t.Fatal("opentracker does not listen")
+	t.Fatal("opentracker does not answer: ", err)
 	return ""
 }
 
@@ -77,7 +82,7 @@ func TestOpentracker(t *testing.T) {
 		hashes[i] = testRequest().InfoHash
 		hashes[i][19] = byte(i)
 	}
-	host := startOpentracker(t, hashes)
+	host := startOpentracker(t, append(hashes, [20]byte{1})) // one more to try it with
 	c := NewClient(ClientConfig{Timeout: 5 * time.Second})
 	defer c.Close()
 	for i, u := range []string{"http://" + host + "/announce", "udp://" + host + "/announce", "udp://" + host} {

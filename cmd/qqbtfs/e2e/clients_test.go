@@ -230,6 +230,7 @@ func (o *opentracker) url(scheme string) string {
 func (o *opentracker) run(torrents ...string) {
 	o.s.t.Helper()
 	var list strings.Builder
+	list.WriteString(strings.Repeat("AA", 20) + "\n") // to try it with
 	for _, f := range torrents {
 		i := o.s.info(f)
 		for _, hash := range []string{i.InfoHash, i.InfoHashV2} {
@@ -250,6 +251,24 @@ func (o *opentracker) run(torrents ...string) {
 		args[len(args)-1] = filepath.Join(dir, "whitelist") // it cannot change its root then
 	}
 	awaitPort(o.s.t, start(o.s.t, o.s.command("opentracker", args...)), o.host, o.port)
+	// It answers a little before it has read its list.
+	probe := o.url("http") + "?info_hash=" + strings.Repeat("%AA", 20) + "&peer_id=-XX0000-123456789012&port=9&left=1"
+	await(o.s.t, "a tracker that has its list", func() bool { return o.says(probe, "interval") })
+}
+
+// says reports whether the answer to a request has these words.
+func (o *opentracker) says(url, words string) bool {
+	o.s.t.Helper()
+	resp, err := http.Get(url)
+	if err != nil {
+		o.s.t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(resp.Body, 1<<20))
+	if err != nil {
+		o.s.t.Fatal(err)
+	}
+	return bytes.Contains(body, []byte(words))
 }
 
 // await returns when the tracker counts n peers of a torrent that have all of it
@@ -262,18 +281,7 @@ func (o *opentracker) await(torrent, kind string, n int) {
 	}
 	url := strings.Replace(o.url("http"), "/announce", "/scrape?info_hash=", 1) + url.QueryEscape(string(hash))
 	want := fmt.Sprintf("%d:%si%de", len(kind), kind, n)
-	await(o.s.t, "a tracker that knows "+want, func() bool {
-		resp, err := http.Get(url)
-		if err != nil {
-			o.s.t.Fatal(err)
-		}
-		defer resp.Body.Close()
-		body, err := io.ReadAll(io.LimitReader(resp.Body, 1<<20))
-		if err != nil {
-			o.s.t.Fatal(err)
-		}
-		return bytes.Contains(body, []byte(want))
-	})
+	await(o.s.t, "a tracker that knows "+want, func() bool { return o.says(url, want) })
 }
 
 // info is what the program's info --json says, as far as tests need it.
