@@ -424,9 +424,6 @@ func (p *Pending) Status() Status {
 		defer close(ran)
 		s := p.fetch.Stats()
 		st.KnownPeers, st.State = s.Known, "fetching metadata: "+metadataState(s)
-		if p.lacksLayers() {
-			st.State = "fetching piece layers: " + count(len(p.layers.parts), "part") + " to come"
-		}
 	})
 	select {
 	case <-ran:
@@ -452,7 +449,7 @@ func metadataState(s metadata.Stats) string {
 	case s.TooLarge:
 		return "looking for other peers, for one says that it is larger than 30 MiB, which is not accepted"
 	case s.Known > 0:
-		return fmt.Sprintf("looking for peers (%d known, none answers)", s.Known)
+		return "looking for peers, none of " + count(s.Known, "known one") + " answers"
 	default:
 		return "looking for peers"
 	}

@@ -196,18 +196,6 @@ func TestTooLargeMetadata(t *testing.T) {
 	awaitMeta(t, p) // from one who has another opinion
 }
 
-// With our address its connections go too, while metadata is awaited.
-func TestAddressGoneWhilePending(t *testing.T) {
-	c := makeContent(t, 100_000, 32<<10)
-	tor := &peertest.Torrent{InfoHash: c.meta.HashV1(), PieceLength: 32 << 10, Data: c.data}
-	offer := wire.Extended{Payload: []byte("d1:md11:ut_metadatai9ee13:metadata_sizei100ee")}
-	silent := peertest.Start(t, tor, peertest.Says{offer}) // we stay with who offers something
-	p := addMagnet(t, newSession(t, Config{}), MagnetConfig{Link: c.link(), Peers: []netip.AddrPort{silent.Addr()}})
-	eventually(t, "a connection", func() bool { return len(p.openConns()) == 1 })
-	p.networkChanged(change{gone: map[netip.Addr]bool{silent.Addr().Addr(): true}})
-	eventually(t, "its end", func() bool { return len(p.openConns()) == 0 })
-}
-
 func TestInvalidMetadataIsAnError(t *testing.T) {
 	bad := content{meta: &metainfo.MetaInfo{InfoRaw: []byte("d4:name1:ae")}}
 	p := &Pending{cfg: MagnetConfig{Link: bad.link()}}

@@ -179,6 +179,7 @@ func (w *waits) demand(now time.Time, fill bool, chosen *selection) (picker.Dema
 	for r := range w.readers {
 		if last := min(r.last, r.first+share-1); r.first <= last {
 			d.Readahead = append(d.Readahead, picker.Range{First: r.first, Last: last})
+			d.Rest = append(d.Rest, picker.Range{First: r.first, Last: r.tail.Last})
 		}
 		if r.first <= r.next {
 			d.Next = append(d.Next, picker.Range{First: r.first, Last: r.next})
@@ -187,6 +188,7 @@ func (w *waits) demand(now time.Time, fill bool, chosen *selection) (picker.Dema
 	byFirst := func(a, b picker.Range) int { return a.First - b.First }
 	slices.SortFunc(d.Readahead, byFirst)
 	slices.SortFunc(d.Next, byFirst)
+	slices.SortFunc(d.Rest, byFirst)
 	d.Next = append(d.Next, w.tails(byFirst)...)
 	d.Blocks = w.firstBlocks(d)
 	for _, i := range slices.Sorted(maps.Keys(w.ended)) {

@@ -62,6 +62,7 @@ type Demand struct {
 	Fill      bool    // everything else too
 	Some      []Range // these too, in the background, if not all
 	Next      []Range // with Fill: where to begin with that; costs no byte more
+	Rest      []Range // with Fill: where to go on while there are only seeds
 	// Blocks are those to ask for first of a piece, and then what follows them: a
 	// piece whose blocks are of use before it is complete.
 	Blocks map[int][]Range

@@ -212,6 +212,9 @@ func (p *Picker) take(now time.Time, s *source, pc *piece, queue time.Duration, 
 func (p *Picker) planBackground(now time.Time, s *source, queue time.Duration, out []Assignment) []Assignment {
 	if p.demand.Fill {
 		out = p.planRanges(now, s, p.demand.Next, queue, Background, out)
+		if p.seeds == len(p.sources) { // nobody is there to whom a rare piece is of use
+			out = p.planRanges(now, s, p.demand.Rest, queue, Background, out)
+		}
 		out = p.planScarce(now, s, queue, out)
 	}
 	out = p.planRanges(now, s, p.demand.Some, queue, Background, out)
