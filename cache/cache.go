@@ -114,6 +114,7 @@ type Cache struct {
 type slot struct {
 	onDisk  bool      // the disk has it
 	checked bool      // its bytes on disk are known to be right
+	read    uint32    // bytes that were read of it, again ones too
 	ram     *resident // nil means not in RAM
 	load    *load     // nil means that nobody reads it from disk to check it
 	mark    uint64    // of its newest entry in written
@@ -169,6 +170,16 @@ func New(cfg Config) *Cache {
 // WriteOrdered is what a disk tier may implement besides: the pieces that it has,
 // the one that was put first in front.
 type WriteOrdered interface{ WriteOrder() []int }
+
+// Cooler is what a disk tier may implement besides. It is told of a piece that is not in
+// RAM and has been read as a whole. Behind a mount the kernel keeps what was read from
+// it: a second copy, of the disk's files, is of little use, and memory that is used again
+// at once is cheaper than memory that was never touched.
+type Cooler interface {
+	// Cool reports whether the piece leaves memory: then its hash is checked again when
+	// it is next read. It does not wait for the disk.
+	Cool(index int) bool
+}
 
 // adopt takes in what an earlier run left, and begins to trim it to the quota.
 func (c *Cache) adopt(disk Store) {

@@ -3,6 +3,7 @@ package cache
 import (
 	"errors"
 	"fmt"
+	"math"
 )
 
 // load is a piece on its way from disk through its hash check, for all who wait
@@ -42,6 +43,7 @@ func (c *Cache) readOnce(dst []byte, index, off int) (ok bool, err error) {
 	case r != nil:
 		c.touch(r)
 		c.noteRead(index)
+		c.countRead(index, len(dst))
 		c.stats.RAMHits++
 		c.mu.Unlock()
 		copy(dst, r.Bytes()[off:])
@@ -52,9 +54,16 @@ func (c *Cache) readOnce(dst []byte, index, off int) (ok bool, err error) {
 		return false, ErrMiss
 	case s.checked:
 		c.noteRead(index)
+		whole := c.countRead(index, len(dst))
 		c.stats.DiskHits++
 		c.mu.Unlock()
-		return c.readDisk(dst, index, off)
+		ok, err := c.readDisk(dst, index, off)
+		if ok && whole {
+			c.mu.Lock()
+			c.coolDown(index)
+			c.mu.Unlock()
+		}
+		return ok, err
 	case l != nil:
 		c.noteRead(index)
 		c.mu.Unlock()
@@ -65,6 +74,25 @@ func (c *Cache) readOnce(dst []byte, index, off int) (ok bool, err error) {
 		l := c.startLoad(index)
 		c.mu.Unlock()
 		return false, c.load(index, l)
+	}
+}
+
+// countRead notes a read of n bytes and reports whether piece i has been read as a
+// whole. c.mu is held.
+func (c *Cache) countRead(i, n int) bool {
+	s := &c.slots[i]
+	s.read = uint32(min(uint64(s.read)+uint64(n), math.MaxUint32))
+	return c.readWhole(i)
+}
+
+func (c *Cache) readWhole(i int) bool { return uint64(c.slots[i].read) >= uint64(c.cfg.PieceSize(i)) }
+
+// coolDown tells the disk that piece i has been read as a whole. c.mu is held.
+func (c *Cache) coolDown(i int) {
+	s := &c.slots[i]
+	s.read = 0
+	if disk, ok := c.cfg.Disk.(Cooler); ok && s.ram == nil && s.onDisk && disk.Cool(i) {
+		s.checked = false
 	}
 }
 

@@ -117,7 +117,10 @@ func (c *Cache) makeRoom(n int64, a *after) bool {
 		if e == nil {
 			return false
 		}
-		c.drop(e, ErrEvicted, a)
+		i := e.Value.(*resident).Index()
+		if c.drop(e, ErrEvicted, a); c.readWhole(i) {
+			c.coolDown(i)
+		}
 	}
 	return true
 }

@@ -55,7 +55,10 @@ func openBadger(dir string, readOnly bool, z sizes, log *slog.Logger) (db *badge
 		WithDetectConflicts(false).
 		WithMetricsEnabled(false).
 		WithBypassLockGuard(true)
-	return badger.OpenManaged(opt)
+	if db, err = badger.OpenManaged(opt); err == nil {
+		readHuge(dir)
+	}
+	return db, err
 }
 
 // memTableFor returns the size for the memtables of the database in dir. What a crash

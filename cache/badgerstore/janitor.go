@@ -36,7 +36,6 @@ const syncAfter = 5 * time.Second
 // janitor removes the keys of dead pieces, gives their space back and syncs full
 // files when it is quiet, until Close.
 func (s *Store) janitor() {
-	defer close(s.tidied)
 	quiet := time.NewTimer(syncAfter)
 	defer quiet.Stop()
 	for {

@@ -215,7 +215,7 @@ func (s *Store) flushSize() int64 {
 // shutDown releases everything, in the background of Close.
 func (s *Store) shutDown() {
 	defer close(s.closed)
-	<-s.tidied
+	s.tending.Wait()
 	s.token <- struct{}{} // for good
 	if err := s.bury(); err != nil {
 		s.log.Debug("badgerstore: deleted pieces stay on disk", "dir", s.dir, "err", err)

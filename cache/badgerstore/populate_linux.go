@@ -3,17 +3,19 @@ package badgerstore
 import (
 	"bufio"
 	"fmt"
+	"iter"
 	"os"
+	"path/filepath"
 	"strings"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
 
-// mapping is where the newest value-log file lies in our memory.
+// mapping is where a file, or a part of it, lies in our memory.
 type mapping struct {
-	name        string
-	start, size uintptr
+	name             string
+	start, size, off uintptr
 }
 
 // populate brings the bytes [off, off+n) of the file name into Badger's mapping
@@ -44,8 +46,9 @@ func (m *mapping) populate(name string, off, n int64, huge bool) {
 }
 
 // wantHuge asks for huge pages behind the first one. That has a small page already,
-// for Badger has written the file's header, and the kernel's readahead gives up huge
-// pages where it meets one; told that access is random, it does not read ahead.
+// for Badger has written or read the file's header, and the kernel's readahead gives
+// up huge pages where it meets a small one; told that access is random, it does not
+// read ahead.
 func (m *mapping) wantHuge() {
 	if m.size > hugePage {
 		unix.Syscall(unix.SYS_MADVISE, m.start+hugePage, m.size-hugePage, unix.MADV_HUGEPAGE)
@@ -53,26 +56,55 @@ func (m *mapping) wantHuge() {
 	}
 }
 
-// find looks the mapping up in the list that the kernel keeps.
+// find looks the mapping up, in as many parts as the kernel has split it into.
 func (m *mapping) find(name string) bool {
-	f, err := os.Open("/proc/self/maps")
-	if err != nil {
-		return false
-	}
-	defer f.Close()
-	for lines := bufio.NewScanner(f); lines.Scan(); {
-		line := lines.Text()
-		if !strings.HasSuffix(line, " "+name) {
-			continue
-		}
-		var from, to, off uint64
-		var perms string
-		if _, err := fmt.Sscanf(line, "%x-%x %s %x", &from, &to, &perms, &off); err == nil && off == 0 && strings.HasPrefix(perms, "rw") {
-			*m = mapping{name: name, start: uintptr(from), size: uintptr(to - from)}
-			return true
+	*m = mapping{}
+	for part := range mappings(func(other string) bool { return other == name }) {
+		switch {
+		case part.off == 0:
+			*m = part
+		case part.start == m.start+m.size:
+			m.size += part.size
 		}
 	}
-	return false
+	return m.name != ""
+}
+
+// readHuge has the value-log files in dir, which have just been mapped, read in huge
+// pages.
+func readHuge(dir string) {
+	isLog := func(name string) bool { return filepath.Dir(name) == dir && filepath.Ext(name) == ".vlog" }
+	for m := range mappings(isLog) {
+		if m.off == 0 {
+			m.wantHuge()
+		}
+	}
+}
+
+// mappings returns the parts of the mapped files that match, by the list that the
+// kernel keeps.
+func mappings(match func(name string) bool) iter.Seq[mapping] {
+	return func(yield func(mapping) bool) {
+		f, err := os.Open("/proc/self/maps")
+		if err != nil {
+			return
+		}
+		defer f.Close()
+		for lines := bufio.NewScanner(f); lines.Scan(); {
+			line := lines.Text()
+			slash := strings.IndexByte(line, '/')
+			if slash < 0 || !match(line[slash:]) {
+				continue
+			}
+			var from, to, off uint64
+			if _, err := fmt.Sscanf(line, "%x-%x %s %x", &from, &to, new(string), &off); err != nil {
+				continue
+			}
+			if !yield(mapping{line[slash:], uintptr(from), uintptr(to - from), uintptr(off)}) {
+				return
+			}
+		}
+	}
 }
 
 // populateRead brings the pages of v, a part of a mapped file, in at once rather
@@ -83,4 +115,27 @@ func populateRead(v []byte) {
 	end := start + uintptr(len(v))
 	start &^= page - 1
 	unix.Syscall(unix.SYS_MADVISE, start, end-start, unix.MADV_POPULATE_READ)
+}
+
+// pageOut writes the bytes [off, off+n) of the mapped file name to disk and gives their
+// memory back. What is meanwhile in the place of the mapping, if that ends, is at worst
+// read from disk again.
+func pageOut(name string, off, n int64) error {
+	f, err := os.OpenFile(name, os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	const all = unix.SYNC_FILE_RANGE_WAIT_BEFORE | unix.SYNC_FILE_RANGE_WRITE | unix.SYNC_FILE_RANGE_WAIT_AFTER
+	if err := unix.SyncFileRange(int(f.Fd()), off, n, all); err != nil {
+		return err
+	}
+	var m mapping
+	if !m.find(name) || uintptr(off+n) > m.size {
+		return nil // not mapped any more
+	}
+	if _, _, errno := unix.Syscall(unix.SYS_MADVISE, m.start+uintptr(off), uintptr(n), unix.MADV_PAGEOUT); errno != 0 {
+		return errno
+	}
+	return nil
 }

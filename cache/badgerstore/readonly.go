@@ -27,7 +27,7 @@ func OpenReadOnly(dir string, g cache.Geometry, opt Options) (*Store, error) {
 		s.closeReading()
 		return nil, fmt.Errorf("badgerstore: open %s for reading: %w", dir, err)
 	}
-	go s.janitor()
+	s.tend()
 	return s, nil
 }
 

@@ -51,15 +51,16 @@ type Store struct {
 	aside string // Options.Scratch
 	log   *slog.Logger
 	have  *pieceSet
+	cool  *cooler
 	// readOnly is that of OpenReadOnly: nothing in dir is ever touched.
 	readOnly bool
 
 	closing sync.Once
 	ctx     context.Context // over when Close begins
 	cancel  context.CancelFunc
-	kick    chan struct{} // wakes the janitor
-	tidied  chan struct{} // closed when the janitor has ended
-	closed  chan struct{} // closed when everything is released
+	kick    chan struct{}  // wakes the janitor
+	tending sync.WaitGroup // the goroutines that end when ctx does
+	closed  chan struct{}  // closed when everything is released
 
 	// The holder of the token owns what follows. db is also for those inside
 	// the gate; it changes only while the gate is paused or closed.
@@ -80,7 +81,10 @@ type Store struct {
 	diskHits, damaged, writeErrs atomic.Int64
 }
 
-var _ cache.Store = (*Store)(nil)
+var (
+	_ cache.Store  = (*Store)(nil)
+	_ cache.Cooler = (*Store)(nil)
+)
 
 // Open opens or makes the store of the torrent g in the directory dir. What it
 // finds there that is not this torrent's cache is moved to dir.bad-N; a damaged
@@ -93,8 +97,14 @@ func Open(dir string, g cache.Geometry, opt Options) (*Store, error) {
 		s.home.close()
 		return nil, fmt.Errorf("badgerstore: open %s: %w", dir, err)
 	}
-	go s.janitor()
+	s.tend()
 	return s, nil
+}
+
+// tend starts what goes on besides, until Close.
+func (s *Store) tend() {
+	s.tending.Go(s.janitor)
+	s.tending.Go(func() { s.cool.run(s.ctx, s.log) })
 }
 
 // newStore returns a store that has nothing open yet.
@@ -108,8 +118,8 @@ func newStore(dir string, g cache.Geometry, opt Options) *Store {
 	s := &Store{
 		dir: dir, geo: g, quota: opt.Quota, sizes: sizesFor(opt.Quota), aside: opt.Scratch, log: opt.Logger,
 		have:   newPieceSet(g.NumPieces, g.PieceSize),
+		cool:   newCooler(g),
 		kick:   make(chan struct{}, 1),
-		tidied: make(chan struct{}),
 		closed: make(chan struct{}),
 		token:  make(chan struct{}, 1),
 		use:    newGate(),

@@ -167,6 +167,7 @@ func (b *batch) commit() error {
 	if err := s.reserve(b.vlog, b.wal, b.added == nil); err != nil {
 		return s.noSpace(err)
 	}
+	file, pos := s.ahead.vlog.path(s.ahead.vlog.id), s.ahead.pos
 	err := s.ahead.commit(b.vlog, b.wal, func() error { return b.txn.CommitAt(s.version+1, nil) })
 	if len(s.ahead.unsynced) > 0 {
 		s.poke()
@@ -180,6 +181,7 @@ func (b *batch) commit() error {
 	s.db.SetDiscardTs(s.version)
 	s.unsynced = true
 	s.have.add(b.added...)
+	s.cool.wrote(file, pos, b.vlog, b.added)
 	if b.added != nil {
 		s.setState("ok")
 	}

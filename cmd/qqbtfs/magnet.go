@@ -116,16 +116,9 @@ func (n *node) found(ctx context.Context, l *loaded) error {
 	return nil
 }
 
-// searchText is how far the search for metadata is, and what a tracker has against it.
+// searchText is how far the search for metadata is.
 func searchText(l *loaded) string {
-	st := l.pending.Status()
-	text := strings.TrimPrefix(st.State, "fetching metadata: ")
-	for _, tr := range st.Trackers {
-		if tr.LastError != "" {
-			return text + "; " + tr.URL + ": " + printable(tr.LastError)
-		}
-	}
-	return text
+	return strings.TrimPrefix(l.pending.Status().State, "fetching metadata: ")
 }
 
 // fail leaves a torrent without files. The status says why.

@@ -144,7 +144,7 @@ func TestQuick(t *testing.T) {
 	md := filepath.Join(t.TempDir(), "benchmarks.md")
 	args := []string{
 		"-quick", "-bin", program(t), "-seeder", "qqbtfs", "-contenders", "qqbtfs", "-work", t.TempDir(), "-md", md,
-		"-scenarios", "cp,get,magnet,remount,unmount",
+		"-scenarios", "cp,get,remount,unmount",
 	}
 	var out, log strings.Builder
 	if err := run(context.Background(), args, &out, &log); err != nil {
@@ -155,7 +155,7 @@ func TestQuick(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"cp ", "get ", "magnet ", "remount ", "unmount ", "-quick: too small", "qqbtfs seed"} {
+	for _, want := range []string{"cp ", "get ", "remount ", "unmount ", "-quick: too small", "qqbtfs seed"} {
 		if !strings.Contains(out.String(), want) || !strings.Contains(string(text), want) {
 			t.Errorf("no %q in the results", want)
 		}

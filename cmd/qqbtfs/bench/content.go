@@ -9,7 +9,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 )
 
 // pieceLength is that of every torrent here.
@@ -19,9 +18,8 @@ const pieceLength = "256KiB"
 type content struct {
 	dir     string // where it lies: what a client calls its download directory
 	name    string
-	torrent string // what a program is given: a file, or a magnet link
-	link    string // a magnet link to it
-	size    int64  // bytes
+	torrent string
+	size    int64 // bytes
 }
 
 // path is where the content itself lies.
@@ -79,12 +77,8 @@ func (b *bench) content(ctx context.Context, name string, create func(path strin
 	cmd := exec.CommandContext(ctx, b.opt.bin, "create", "--force", "--piece-length", pieceLength,
 		"--tracker", b.tracker.url, "-o", c.torrent, c.path())
 	cmd.Env = cleanEnv()
-	said, err := cmd.CombinedOutput()
-	if err != nil {
+	if said, err := cmd.CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("qqbtfs create: %w: %s", err, said)
-	}
-	if at := strings.LastIndex(string(said), "magnet:"); at >= 0 {
-		c.link = strings.TrimSpace(string(said[at:]))
 	}
 	b.contents[name] = c
 	return c, nil

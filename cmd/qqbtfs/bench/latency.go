@@ -48,34 +48,6 @@ func runTTFB(ctx context.Context, b *bench) error {
 	return nil
 }
 
-// runMagnet has one seeder and a tracker on this machine.
-func runMagnet(ctx context.Context, b *bench) error {
-	c, err := b.fileContent(ctx, choose[int64](b, 256<<20, 8<<20))
-	if err != nil {
-		return err
-	}
-	s, err := b.startSwarm(ctx, swarmOptions{content: c, seeds: 1, delay: 25 * time.Millisecond})
-	if err != nil {
-		return err
-	}
-	defer s.stop()
-	byLink := *c
-	byLink.torrent = c.link
-	return b.each(ctx, "magnet", "file visible, s", func(m mounter) error {
-		var visible, first []time.Duration
-		for range choose(b, 5, 1) {
-			v, f, err := b.firstByte(ctx, m, &byLink, false)
-			if err != nil {
-				return err
-			}
-			visible, first = append(visible, v), append(first, f)
-		}
-		b.table.set("magnet", "file visible, s", m.name, seconds(quantile(visible, 0.5)))
-		b.table.set("magnet", "first 64 KiB, s", m.name, seconds(quantile(first, 0.5)))
-		return nil
-	})
-}
-
 // firstByte mounts and returns how long after the start of the process the file
 // was there and its first bytes were read.
 func (b *bench) firstByte(ctx context.Context, m mounter, c *content, keep bool) (visible, first time.Duration, err error) {

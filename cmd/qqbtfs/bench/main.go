@@ -134,7 +134,6 @@ var scenarios = []scenario{
 	{"cp", "one file read from front to end out of the mount and compared, 4 seeders without a limit; for aria2c the plain download of the same torrent", runCopy},
 	{"get", "the same torrent to plain files, from process start to exit", runGet},
 	{"ttfb", "from the start of the process to the first 64 KiB of a 256 MiB file, median of 5; local, and over links with a round trip of 50 ms", runTTFB},
-	{"magnet", "a magnet link to the same, one seeder over such a link: from the start of the process until the file is there, and until its first 64 KiB are read, median of 5", runMagnet},
 	{"seek", "20 reads of 64 KiB at random places of a 512 MiB file while the download goes on, 8 seeders of 500 kB/s and 50 ms", runSeek},
 	{"play", "a player of 1 MB/s on 8 seeders of 190 kB/s and 50 ms: reads head and tail, starts with 2 s buffered, plays 15 s, jumps", runPlay},
 	{"remount", "a complete torrent mounted again, no seeder: until the file is there, and until its first 64 KiB are read", runRemount},
