@@ -36,7 +36,12 @@ func shownMagnet(s string) string {
 	if link, err := magnet.Parse(s); err == nil {
 		return link.Bare()
 	}
-	return cut(printable(s), 60)
+	for _, param := range strings.FieldsFunc(s, func(r rune) bool { return r == '?' || r == '&' }) {
+		if strings.HasPrefix(param, "xt=") {
+			return magnet.Scheme + "?" + cut(printable(param), 60)
+		}
+	}
+	return magnet.Scheme + "?…"
 }
 
 // setMeta completes a torrent that came as a magnet link.

@@ -69,7 +69,7 @@ func (a *app) unknownCommand(root *cobra.Command, name string) error {
 	} else if isURL(name) || isMagnet(name) || strings.HasSuffix(name, ".torrent") {
 		hint = "did you mean: qqbtfs mount " + shownSource(name) + " MOUNTPOINT?"
 	}
-	return failf(codeUsage, "there is no command %q (%s)", name, hint)
+	return failf(codeUsage, "there is no command %q (%s)", shownSource(name), hint)
 }
 
 // own names the flags that are no settings.

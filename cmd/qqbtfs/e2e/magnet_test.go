@@ -29,6 +29,17 @@ func (s *sandbox) magnet(torrent string, more ...string) string {
 	return "magnet:?" + strings.Join(append(params, more...), "&")
 }
 
+// without is a link that lacks hashes of a kind; "": it has all.
+func without(link, kind string) string {
+	params := strings.Split(link, "&")
+	for i, p := range params {
+		if _, after, ok := strings.Cut(p, "xt=urn:"); ok && kind != "" && strings.HasPrefix(after, kind) {
+			params[i] = strings.TrimSuffix(p, "xt=urn:"+after)
+		}
+	}
+	return strings.Join(params, "&")
+}
+
 // peerParam and trackerParam are parameters of a magnet link.
 func peerParam(addr string) string { return "x.pe=" + addr }
 func trackerParam(u string) string { return "tr=" + url.QueryEscape(u) }
@@ -47,12 +58,15 @@ func TestMountByMagnet(t *testing.T) {
 		run       func(s *sandbox, torrent, dir string) *foreign
 		version   []string
 		byTracker bool
+		unnamed   string // the link lacks hashes of this kind
 	}{
-		"aria2":             {runAria2, nil, true},
-		"transmission":      {runTransmission, nil, false},
-		"libtorrent":        {runLibtorrent, nil, true},
-		"libtorrent v2":     {runLibtorrent, []string{"--v2"}, false},
-		"libtorrent hybrid": {runLibtorrent, []string{"--hybrid"}, false},
+		"aria2":                   {runAria2, nil, true, ""},
+		"transmission":            {runTransmission, nil, false, ""},
+		"libtorrent":              {runLibtorrent, nil, true, ""},
+		"libtorrent v2":           {runLibtorrent, []string{"--v2"}, false, ""},
+		"libtorrent hybrid":       {runLibtorrent, []string{"--hybrid"}, false, ""},
+		"libtorrent hybrid by v1": {runLibtorrent, []string{"--hybrid"}, false, "btmh"},
+		"libtorrent hybrid by v2": {runLibtorrent, []string{"--hybrid"}, false, "btih"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -73,6 +87,7 @@ func TestMountByMagnet(t *testing.T) {
 				tracker.await(torrent, "complete", 1)
 				link = s.magnet(torrent, trackerParam(tracker.url("http")))
 			}
+			link = without(link, c.unnamed)
 			m := s.mount(link)
 			m.awaitFiles(1)
 			same(t, album, m.dir+"/album")
@@ -83,7 +98,7 @@ func TestMountByMagnet(t *testing.T) {
 			m.unmount()
 			_ = f.stop(t, syscall.SIGKILL)
 
-			m.again("--no-upload", s.magnet(torrent, "dn=again", peerParam(nobody)))
+			m.again("--no-upload", without(s.magnet(torrent, "dn=again", peerParam(nobody)), c.unnamed))
 			if got := names(t, m.dir); !slices.Equal(got, []string{"album"}) {
 				t.Errorf("at once there is %q", got)
 			}
@@ -111,6 +126,20 @@ func TestMountByMagnetAndDHT(t *testing.T) {
 		m.awaitFiles(1)
 		same(t, album, m.dir+"/album")
 	})
+}
+
+// Metadata comes from a peer that has nothing else, the content from the web server that
+// the link names.
+func TestMagnetWithWebSeed(t *testing.T) {
+	t.Parallel()
+	s := newSandbox(t)
+	album := s.album("pub/album")
+	web := s.serveFiles("pub")
+	torrent := s.create(album, "--piece-length", "64KiB")
+	empty := s.mount("--fill", "none", torrent)
+	m := s.mount("--cache-dir", s.mkdir("other"), s.magnet(torrent, peerParam(empty.status().Listen[0]), "ws="+url.QueryEscape(web.URL)))
+	m.awaitFiles(1)
+	same(t, album, m.dir+"/album")
 }
 
 // Clients that we did not write get metadata and content from a mount, by a magnet link

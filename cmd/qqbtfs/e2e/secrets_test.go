@@ -66,6 +66,38 @@ func TestPasskeysAreMasked(t *testing.T) {
 	s.private()
 }
 
+// The same for magnet links, which name trackers: while they wait and when they fail.
+func TestPasskeysOfMagnetsAreMasked(t *testing.T) {
+	t.Parallel()
+	s := newSandbox(t)
+	key := "/" + pathKey + "/announce?passkey=" + queryKey
+	link := s.magnet(s.lonely("film.bin", 100_000).torrent, trackerParam("http://"+nobody+key), trackerParam("udp://"+nobody+key))
+	m := s.mount("-vv", link, link)
+	await(t, "an announce that fails", func() bool { return m.torrent().Trackers[0].LastError != "" })
+	for _, args := range [][]string{{m.dir}, {m.dir, "--json"}, nil} {
+		s.noSecret("status", s.qqbtfs(append([]string{"status"}, args...)...))
+	}
+	s.noSecret("the root's state", m.state())
+	m.unmount()
+	if log := m.log(); !strings.Contains(log, "the same torrent twice") || !strings.Contains(log, "announce failed") {
+		t.Errorf("the log tells of neither:\n%s", log)
+	}
+	s.noSecret("the mount's log", m.log())
+	for _, args := range [][]string{
+		{"mount", link},
+		{"mount", strings.Replace(link, "btih", "other", 1), m.dir},
+		{"mount", "magnet:?tr=" + pathKey + "&xt=urn:btih:x", m.dir},
+		{"info", link, "-vv", "--metadata-timeout", "1s", "--listen", "127.0.0.1:0"},
+		{link},
+	} {
+		r := run(t, s.program(args...))
+		if r.code == 0 {
+			t.Errorf("%s succeeded", args[0])
+		}
+		s.noSecret("an error", r.out+r.err)
+	}
+}
+
 func (s *sandbox) noSecret(what, text string) {
 	s.t.Helper()
 	for _, secret := range []string{pathKey, queryKey} {
