@@ -177,7 +177,9 @@ func TestReadWithoutHashes(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			f := makeFiles(t, "v2", 1<<20, 3<<20)
 			bad, addr := f.seed(t, Config{})
+			bad.mu.Lock() // which every connection takes later on
 			spoil(bad.hashServer)
+			bad.mu.Unlock()
 			_, good := f.seed(t, Config{UploadLimit: 1 << 20})
 			tor := add(t, newSession(t, Config{}), TorrentConfig{Meta: f.meta, Store: memstore.New(Geometry(f.meta)), Peers: []netip.AddrPort{addr, good}})
 			f.check(t, tor)
