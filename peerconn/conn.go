@@ -82,8 +82,8 @@ func (c *netConn) run(reach func() error) {
 	c.handler.Closed(c, c.err)
 }
 
-// reach makes a connection on which the peer answers, or has yet to if there is but one
-// way to greet it. Each way to try gets a connection of its own.
+// reach makes a connection on which the peer answers. Each way to try gets a connection of
+// its own.
 func (c *netConn) reach(ctx context.Context) error {
 	ways := c.net.ways(c.addr)
 	for i, w := range ways {

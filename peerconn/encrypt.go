@@ -82,26 +82,25 @@ func (n *Net) ways(addr netip.AddrPort) []way {
 	return []way{encrypted, plainly}
 }
 
-// greet begins the conversation on a connection that was just made. It returns once the
-// peer has answered, unless nothing depends on that. last tells that there is no other
-// way to try.
+// greet begins the conversation on a connection that was just made, and returns once the
+// peer has answered. last tells that there is no other way to try.
 func (c *netConn) greet(w way, last bool) error {
-	switch {
-	case w == encrypted:
-		timeout := c.net.opt.HandshakeTimeout
-		if !last {
-			timeout = min(timeout, fallbackTimeout)
-		}
-		return c.greetEncrypted(timeout)
-	case last:
-		return nil // the writer greets, the reader waits
+	if w == plainly {
+		return c.greetPlainly()
 	}
-	return c.greetPlainly()
+	timeout := c.net.opt.HandshakeTimeout
+	if !last {
+		timeout = min(timeout, fallbackTimeout)
+	}
+	return c.greetEncrypted(timeout)
 }
 
-// greetPlainly sends our handshake and waits for the first byte of the answer.
+// greetPlainly sends our handshake, waits for the first byte of the answer and sends the
+// rest of what opens the conversation: aria2 bans who has sent more than a handshake when
+// it looks for one.
 func (c *netConn) greetPlainly() error {
-	if err := c.writeAll(c.opening()); err != nil {
+	opening := c.opening()
+	if err := c.writeAll(opening[:wire.HandshakeLen]); err != nil {
 		return c.netError("write", err)
 	}
 	raw, err := c.tcp.SyscallConn()
@@ -110,6 +109,9 @@ func (c *netConn) greetPlainly() error {
 	}
 	if err != nil {
 		return c.netError("read", err)
+	}
+	if err := c.writeAll(opening[wire.HandshakeLen:]); err != nil {
+		return c.netError("write", err)
 	}
 	return nil
 }

@@ -179,6 +179,41 @@ func TestOtherHandshake(t *testing.T) {
 	<-peer.Ended()
 }
 
+// In plain text nothing follows the handshake until the peer has answered it, whatever
+// there is to say: some take what has come for the handshake, and nothing else.
+func TestPlainGreeting(t *testing.T) {
+	peertest.NoLeaks(t)
+	for _, e := range []peerconn.Encryption{peerconn.EncryptPrefer, peerconn.EncryptOff} {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		cfg := encTorrent.Config("dial")
+		cfg.Opening = []wire.Message{wire.Interested{}}
+		ended := make(ends, 1)
+		open(t, peerconn.Options{Encryption: e}).Dial(t.Context(), l.Addr().(*net.TCPAddr).AddrPort(), cfg, ended)
+		peer, err := l.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		buf := make([]byte, 2*wire.HandshakeLen)
+		if n, err := peer.Read(buf); err != nil || n != wire.HandshakeLen {
+			t.Errorf("%v: %d bytes came before the answer, %v", e, n, err)
+		}
+		answer := encTorrent.Config("listen").Handshake
+		if _, err := peer.Write(answer.Append(nil)); err != nil {
+			t.Fatal(err)
+		}
+		interested := wire.Interested{}.Append(nil)
+		if _, err := io.ReadFull(peer, buf[:len(interested)]); err != nil || !bytes.Equal(buf[:len(interested)], interested) {
+			t.Errorf("%v: behind the answer came %x, %v", e, buf[:len(interested)], err)
+		}
+		peer.Close()
+		l.Close()
+		<-ended
+	}
+}
+
 // The two greetings come from one socket each: a peer that closes is dialled again, one
 // that is not there is not.
 func TestNobodyThere(t *testing.T) {
