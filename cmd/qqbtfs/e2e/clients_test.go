@@ -19,11 +19,17 @@ import (
 // client is a BitTorrent client that we did not write. It downloads a torrent, by its file
 // or a magnet link, to a directory, or seeds it from there if it is complete.
 type client struct {
-	name string
-	run  func(s *sandbox, torrent, dir string) *foreign
+	name    string
+	run     func(s *sandbox, torrent, dir string) *foreign
+	version []string // a command line that tells it
 	// noDial is set if it connects to nobody on loopback, so that it has to be
 	// connected to.
 	noDial bool
+	// dhtOnLAN is set if its DHT leaves out loopback, or begins with well-known nodes of
+	// the internet, which it has to be kept from.
+	dhtOnLAN bool
+	// lacks says why it cannot do what it cannot do: a feature, or a row of the table.
+	lacks map[string]string
 }
 
 // foreign is a running client.
@@ -32,28 +38,51 @@ type foreign struct {
 	addr string // where it accepts peers
 }
 
-var clients = []client{
-	{name: "aria2", run: runAria2},
-	{name: "transmission", run: runTransmission, noDial: true},
-	{name: "libtorrent", run: runLibtorrent},
-}
+// padding is why rtorrent seeds no hybrid that it has not downloaded.
+const padding = "seeds the padding files too, which only its own downloads have"
 
-// eachClient runs a test with each client.
-func eachClient(t *testing.T, f func(t *testing.T, s *sandbox, c client)) {
-	for _, c := range clients {
-		t.Run(c.name, func(t *testing.T) {
-			t.Parallel()
-			f(t, newSandbox(t), c)
-		})
-	}
+var clients = []client{
+	{
+		name: "aria2", run: runAria2, version: []string{"aria2c", "--version"},
+		lacks: map[string]string{
+			v2: "knows v1 only", hybrid: "gets the info-hash of one wrong",
+			ipv6:                     "binds to interfaces, and all of IPv6 loopback is on one",
+			byLSD + ": " + eachOther: "hears who is there, but is not heard when it seeds",
+		},
+	},
+	{
+		name: "transmission", run: runTransmission, version: []string{"transmission-daemon", "--version"}, noDial: true,
+		lacks: map[string]string{
+			v2: "knows v1 only", hybrid: "refuses one",
+			byDHT: "finds and tells nobody within a minute",
+		},
+	},
+	{
+		name: "libtorrent", run: runLibtorrent, version: []string{findPython(), "-c", "import libtorrent; print(libtorrent.__version__)"},
+	},
+	{
+		name: "rtorrent", run: runRtorrent, version: []string{"rtorrent", "-h"},
+		lacks: map[string]string{
+			v2: "knows v1 only", ipv6: "binds to no address of IPv6", byLSD: "has none",
+			byPEX + ": " + tellsUs:     "tells nobody within a minute",
+			hybrid + ": " + mountReads: padding, hybrid + ": " + readsByLink: padding,
+			hybrid + ": " + getsByLink: "takes no peers of links",
+		},
+	},
+	{
+		name: "qbittorrent", run: runQbittorrent, version: []string{"qbittorrent-nox", "--version"}, dhtOnLAN: true,
+	},
 }
 
 func runAria2(s *sandbox, torrent, dir string) *foreign {
 	s.t.Helper()
 	host, port := s.freeAddr()
 	var more []string
-	if s.encrypted {
+	if s.encryption == "required" {
 		more = []string{"--bt-require-crypto=true", "--bt-min-crypto-level=arc4"}
+	}
+	if s.upload > 0 {
+		more = append(more, "--max-overall-upload-limit="+itoa(s.upload))
 	}
 	if s.dht != "" {
 		more = append(more, "--enable-dht=true", "--dht-entry-point="+s.dht, "--dht-listen-port="+itoa(port), "--dht-file-path="+s.path("aria2.dht"))
@@ -74,7 +103,7 @@ func runTransmission(s *sandbox, torrent, dir string) *foreign {
 	bin := need(s.t, "transmission-daemon")
 	host, port := s.freeAddr()
 	encryption := 0 // as they like it
-	if s.encrypted {
+	if s.encryption == "required" {
 		encryption = 2
 	}
 	home := s.mkdir("transmission" + itoa(port))
@@ -83,6 +112,7 @@ func runTransmission(s *sandbox, torrent, dir string) *foreign {
 	settings, err := json.Marshal(map[string]any{
 		map[bool]string{false: "bind-address-ipv4", true: "bind-address-ipv6"}[s.ipv6]: host, "peer-port": port, "download-dir": dir,
 		"rpc-enabled": link, "rpc-bind-address": "127.0.0.1", "rpc-port": rpc,
+		"speed-limit-up-enabled": s.upload > 0, "speed-limit-up": s.upload / 1000,
 		"watch-dir": filepath.Join(home, "watch"), "watch-dir-enabled": true, "encryption": encryption, "cache-size-mb": 0,
 		"dht-enabled": false, "lpd-enabled": s.lsd, "pex-enabled": s.pex, "utp-enabled": false,
 		"port-forwarding-enabled": false, "preallocation": 0, "message-level": 3,
@@ -97,7 +127,7 @@ func runTransmission(s *sandbox, torrent, dir string) *foreign {
 	p := start(s.t, s.foreign(bin, "-f", "-g", home))
 	s.awaitPort(p, host, port)
 	if link {
-		awaitPort(s.t, p, "127.0.0.1", rpc)
+		s.awaitPort(p, "127.0.0.1", rpc)
 		addToTransmission(s.t, rpc, torrent)
 	}
 	p.awaitOutput(s.t, "Verification is done") // before that it listens and refuses all
@@ -136,17 +166,23 @@ func addToTransmission(t *testing.T, port int, link string) {
 	}
 }
 
-// python returns a python that has libtorrent, or skips the test. The system's comes
-// first: packages are for it.
+// python returns a python that has libtorrent, or skips the test.
 func python(t *testing.T) string {
 	t.Helper()
-	for _, py := range []string{"/usr/bin/python3", "python3"} {
-		if exec.Command(py, "-c", "import libtorrent").Run() == nil {
-			return py
-		}
+	py := findPython()
+	if exec.Command(py, "-c", "import libtorrent").Run() != nil {
+		t.Skip("python3-libtorrent is not installed")
 	}
-	t.Skip("python3-libtorrent is not installed")
-	return ""
+	return py
+}
+
+// findPython prefers the system's: packages are for it.
+func findPython() string {
+	const system = "/usr/bin/python3"
+	if _, err := os.Stat(system); err != nil {
+		return "python3"
+	}
+	return system
 }
 
 func libtorrentScript(t *testing.T) string {
@@ -163,16 +199,94 @@ func runLibtorrent(s *sandbox, torrent, dir string) *foreign {
 	host, port := s.freeAddr()
 	addr := net.JoinHostPort(host, itoa(port))
 	cmd := s.foreign(python(s.t), libtorrentScript(s.t), "run", torrent, dir, addr)
-	if s.encrypted {
-		cmd.Env = append(cmd.Env, "ENCRYPTED=1")
-	}
 	if s.lsd {
 		cmd.Env = append(cmd.Env, "LSD=1")
 	}
-	cmd.Env = append(cmd.Env, "DHT="+s.dht)
+	cmd.Env = append(cmd.Env, "ENCRYPTION="+s.encryption, "DHT="+s.dht, "UPLOAD="+itoa(s.upload))
 	p := start(s.t, cmd)
 	s.awaitPort(p, host, port)
 	return &foreign{p, addr}
+}
+
+func runRtorrent(s *sandbox, torrent, dir string) *foreign {
+	s.t.Helper()
+	bin := need(s.t, "rtorrent")
+	host, port := s.freeAddr()
+	rc := fmt.Sprintf(`
+system.daemon.set = true
+directory.default.set = %q
+network.bind_address.set = %s
+network.port_range.set = %d-%[3]d
+network.port_random.set = no
+protocol.pex.set = %s
+throttle.global_up.max_rate.set = %d
+`, dir, host, port, map[bool]string{false: "no", true: "yes"}[s.pex], s.upload)
+	if s.encryption == "required" {
+		rc += "protocol.encryption.set = require,require_RC4,allow_incoming,try_outgoing\n"
+	} else {
+		rc += "protocol.encryption.set = allow_incoming,enable_retry\n"
+	}
+	if s.dht != "" { // which needs a place to keep its table
+		rc += fmt.Sprintf("session.path.set = %q\ndht.port.set = %d\ndht.mode.set = on\nschedule2 = node, 0, 2, \"dht.add_node=%s\"\n",
+			s.mkdir("rtorrent"+itoa(port)), port, s.dht)
+	}
+	if b := s.torrentFile(torrent); b != nil && !bytes.HasPrefix(b, []byte("d8:announce")) {
+		// It takes none without a tracker.
+		const tracker = "http://" + nobody + "/announce"
+		torrent = s.write("with-tracker.torrent", fmt.Appendf(nil, "d8:announce%d:%s%s", len(tracker), tracker, b[1:]))
+	}
+	file := s.write("rtorrent"+itoa(port)+".rc", []byte(rc))
+	p := start(s.t, s.foreign(bin, "-n", "-o", "import="+file, torrent))
+	s.awaitPort(p, host, port)
+	return &foreign{p, net.JoinHostPort(host, itoa(port))}
+}
+
+func runQbittorrent(s *sandbox, torrent, dir string) *foreign {
+	s.t.Helper()
+	bin := need(s.t, "qbittorrent-nox")
+	host, port := s.freeAddr()
+	_, web := s.freeAddr() // it cannot do without
+	encryption := 0        // as they like it
+	if s.encryption == "required" {
+		encryption = 1
+	}
+	home := s.mkdir("qbittorrent" + itoa(port))
+	s.write(filepath.Join(filepath.Base(home), "qBittorrent/config/qBittorrent.conf"), fmt.Appendf(nil, `
+[LegalNotice]
+Accepted=true
+[Preferences]
+WebUI\Address=%s
+WebUI\Port=%d
+Connection\ResolvePeerCountries=false
+[Network]
+PortForwardingEnabled=false
+[BitTorrent]
+Session\InterfaceAddress=%[1]s
+Session\Port=%[3]d
+Session\BTProtocol=TCP
+Session\Encryption=%d
+Session\DHTEnabled=%t
+Session\PeXEnabled=%t
+Session\LSDEnabled=%t
+Session\GlobalUPSpeedLimit=%d
+Session\MultiConnectionsPerIp=true
+Session\QueueingSystemEnabled=false
+`, host, web, port, encryption, s.dht != "", s.pex, s.lsd, s.upload))
+	if s.dht != "" { // it begins with well-known nodes and those of torrents
+		torrent = s.withNode(torrent, s.dht)
+	}
+	p := start(s.t, s.foreign(bin, "--profile="+home, "--save-path="+dir, "--skip-dialog=true", "--add-paused=false", torrent))
+	s.awaitPort(p, host, port)
+	return &foreign{p, net.JoinHostPort(host, itoa(port))}
+}
+
+// torrentFile is the content of a torrent; nil: it is a magnet link.
+func (s *sandbox) torrentFile(torrent string) []byte {
+	s.t.Helper()
+	if strings.HasPrefix(torrent, "magnet:") {
+		return nil
+	}
+	return readFile(s.t, torrent)
 }
 
 // foreign prepares a run of a client of others.
@@ -183,26 +297,24 @@ func (s *sandbox) foreign(name string, args ...string) *exec.Cmd {
 	return s.command(name, args...)
 }
 
-// awaitPort returns when a client accepts connections, if that can be seen from here.
+// awaitPort returns when a client accepts connections.
 func (s *sandbox) awaitPort(p *process, host string, port int) {
 	s.t.Helper()
-	if s.in == nil {
-		awaitPort(s.t, p, host, port)
-	}
-}
-
-// awaitPort returns when a process accepts connections.
-func awaitPort(t *testing.T, p *process, host string, port int) {
-	t.Helper()
-	await(t, p.cmd.Args[0]+" listens", func() bool {
+	await(s.t, p.cmd.Args[0]+" listens", func() bool {
 		if p.ended() {
-			t.Fatalf("%s ended: %v\n%s", p.cmd.Args[0], p.err, p.out.String())
+			s.t.Fatalf("%s ended: %v\n%s", p.cmd.Args[0], p.err, p.out.String())
 		}
-		conn, err := net.Dial("tcp", net.JoinHostPort(host, itoa(port)))
-		if err == nil {
-			conn.Close()
+		dial := func() error {
+			conn, err := net.Dial("tcp", net.JoinHostPort(host, itoa(port)))
+			if err == nil {
+				conn.Close()
+			}
+			return err
 		}
-		return err == nil
+		if s.in != nil {
+			return s.in.do(dial) == nil
+		}
+		return dial() == nil
 	})
 }
 
@@ -250,7 +362,7 @@ func (o *opentracker) run(torrents ...string) {
 	} else {
 		args[len(args)-1] = filepath.Join(dir, "whitelist") // it cannot change its root then
 	}
-	awaitPort(o.s.t, start(o.s.t, o.s.command("opentracker", args...)), o.host, o.port)
+	o.s.awaitPort(start(o.s.t, o.s.command("opentracker", args...)), o.host, o.port)
 	// It answers a little before it has read its list.
 	probe := o.url("http") + "?info_hash=" + strings.Repeat("%AA", 20) + "&peer_id=-XX0000-123456789012&port=9&left=1"
 	await(o.s.t, "a tracker that has its list", func() bool { return o.says(probe, "interval") })

@@ -15,7 +15,7 @@ func (s *sandbox) dhtOf(nodes int) string {
 	py, script := python(s.t), libtorrentScript(s.t)
 	var first string
 	for range nodes {
-		host, port := freeAddr(s.t)
+		host, port := s.freeAddr()
 		addr := net.JoinHostPort(host, itoa(port))
 		args := []string{script, "node", addr}
 		if first == "" {
@@ -23,28 +23,36 @@ func (s *sandbox) dhtOf(nodes int) string {
 		} else {
 			args = append(args, first)
 		}
-		awaitPort(s.t, start(s.t, s.command(py, args...)), host, port)
+		s.awaitPort(start(s.t, s.foreign(py, args...)), host, port)
 	}
 	return first
 }
 
-var dhtClients = []client{{name: "libtorrent", run: runLibtorrent}, {name: "aria2", run: runAria2}}
-
-// eachOf runs a test with each of some clients.
-func eachOf(t *testing.T, list []client, f func(t *testing.T, s *sandbox, c client)) {
-	t.Parallel()
-	for _, c := range list {
-		t.Run(c.name, func(t *testing.T) {
-			t.Parallel()
-			f(t, newSandbox(t), c)
-		})
+// withNode returns a copy of a torrent of v1 that names a node of the DHT (BEP 5,
+// Torrent File Extensions).
+func (s *sandbox) withNode(torrent, node string) string {
+	s.t.Helper()
+	host, port, err := net.SplitHostPort(node)
+	if err != nil {
+		s.t.Fatal(err)
 	}
+	b := bytes.TrimSuffix(readFile(s.t, torrent), []byte("e"))
+	return s.write("with-node.torrent", fmt.Appendf(b, "5:nodesll%d:%si%seeee", len(host), host, port))
+}
+
+// inDHT starts the DHT that a client takes part in.
+func (s *sandbox) inDHT(c client) {
+	s.t.Helper()
+	if c.dhtOnLAN {
+		s.lan()
+	}
+	s.dht = s.dhtOf(4)
 }
 
 // A mount finds a client by the DHT alone.
-func TestMountByDHT(t *testing.T) {
-	eachOf(t, dhtClients, func(t *testing.T, s *sandbox, c client) {
-		s.dht = s.dhtOf(4)
+func TestMountFindsClientByDHT(t *testing.T) {
+	eachClient(t, byDHT, "our mount finds it", func(t *testing.T, s *sandbox, c client) {
+		s.inDHT(c)
 		album := s.album("pub/album")
 		torrent := s.create(album, "--piece-length", "64KiB")
 		c.run(s, torrent, filepath.Dir(album))
@@ -55,9 +63,9 @@ func TestMountByDHT(t *testing.T) {
 }
 
 // A client finds our seed by the DHT alone.
-func TestClientByDHT(t *testing.T) {
-	eachOf(t, dhtClients, func(t *testing.T, s *sandbox, c client) {
-		s.dht = s.dhtOf(4)
+func TestClientFindsSeedByDHT(t *testing.T) {
+	eachClient(t, byDHT, "finds our seed", func(t *testing.T, s *sandbox, c client) {
+		s.inDHT(c)
 		album := s.album("pub/album")
 		torrent := s.create(album, "--piece-length", "64KiB")
 		s.seed(torrent, album, "--dht", "on", "--dht-bootstrap", s.dht)
@@ -113,90 +121,72 @@ func TestPrivateIsNotFound(t *testing.T) {
 	}
 }
 
-// lanClients run on a network of their own: transmission connects to nobody on loopback,
-// and to aria2 our seed and our mount would be one peer there.
-var lanClients = []client{{name: "libtorrent", run: runLibtorrent}, {name: "transmission", run: runTransmission}}
-
-// seedAt is seed at an address of the sandbox's network.
-func (s *sandbox) seedAt(addr, torrent, data string, args ...string) {
+// lan is a network of two machines, one for our programs and one for the clients of
+// others, each of which has an address of its own: some connect to nobody on loopback,
+// and to some all that is at one address is one peer.
+func (s *sandbox) lan() {
 	s.t.Helper()
-	host, _, _ := net.SplitHostPort(addr)
-	p := start(s.t, s.program(append([]string{"seed", torrent, "--data", data, "--bind", host, "--listen", addr}, args...)...))
-	p.awaitOutput(s.t, "\npeer ")
+	ours, theirs := s.netns(), s.netns()
+	ours.ip(fmt.Sprintf(`link add m0 type veth peer name p0 netns %d
+		addr add 10.79.0.1/16 dev m0
+		addr add 10.79.1.1/16 dev m0
+		link set m0 up
+		route add default dev m0`, theirs.holder.cmd.Process.Pid))
+	theirs.ip(`link set p0 up
+		addr add 10.79.2.2/16 dev p0
+		route add 224.0.0.0/4 dev p0`) // and to nowhere else: names are not looked up for long
+	theirs.hosts = []string{"10.79.2.2"}
+	for i := 3; i < 8; i++ {
+		host := fmt.Sprintf("10.79.%d.2", i)
+		theirs.ip("addr add " + host + "/16 dev p0")
+		theirs.hosts = append(theirs.hosts, host)
+	}
+	ours.use()
+	s.in, s.at = theirs, "10.79.0.1"
 }
 
-// mountAt mounts at an address of the sandbox's network.
-func (s *sandbox) mountAt(addr string, args ...string) *mount {
-	s.t.Helper()
-	host, _, _ := net.SplitHostPort(addr)
-	m := &mount{s, s.mountpoint("mnt")}
-	s.qqbtfs(append(append([]string{"mount", "-v", "--bind", host, "--listen", addr}, args...), m.dir)...)
-	s.t.Cleanup(func() {
-		if s.t.Failed() {
-			m.showLog()
-		}
-		if m.mounted() {
-			m.unmount()
-		}
-	})
-	return m
-}
+// otherAddr binds our programs to the second address of their machine from now on.
+func (s *sandbox) otherAddr() { s.at = "10.79.1.1" }
 
 // A client learns of the seed from a mount that has nothing, by peer exchange alone.
-func TestClientByPeerExchange(t *testing.T) {
-	eachOf(t, lanClients, func(t *testing.T, s *sandbox, c client) {
+func TestClientLearnsByPeerExchange(t *testing.T) {
+	eachClient(t, byPEX, "learns of our seed from our mount", func(t *testing.T, s *sandbox, c client) {
 		s.lan()
 		s.pex = true
 		album := s.album("pub/album")
 		torrent := s.create(album, "--piece-length", "64KiB")
-		s.seedAt("10.79.0.1:6999", torrent, album)
+		seed := s.seed(torrent, album)
 		f := c.run(s, torrent, s.mkdir("down"))
-		s.mountAt("10.79.0.3:6999", "--fill", "none", "--peer", "10.79.0.1:6999", "--peer", f.addr, torrent)
+		s.otherAddr()
+		s.mount("--fill", "none", "--peer", seed.addr, "--peer", f.addr, torrent)
 		await(t, "the download", func() bool { return sameFiles(album, s.path("down/album")) })
 	})
 }
 
 // A mount learns of the seed from a client, by peer exchange alone.
-func TestMountByPeerExchange(t *testing.T) {
-	eachOf(t, lanClients, func(t *testing.T, s *sandbox, c client) {
+func TestMountLearnsFromClientByPeerExchange(t *testing.T) {
+	eachClient(t, byPEX, tellsUs, func(t *testing.T, s *sandbox, c client) {
 		s.lan()
 		s.pex = true
 		file := s.write("pub/film.bin", noise(13, 24<<20))
 		torrent := s.create(file, "--piece-length", "64KiB")
 		f := c.run(s, torrent, s.mkdir("down"))
 		// Slow, so that the client stays its leecher.
-		s.seedAt("10.79.0.1:6999", torrent, file, "--peer", f.addr, "--upload-limit", "200KB/s")
-		m := s.mountAt("10.79.0.3:6999", "--fill", "none", "--peer", f.addr, torrent)
+		s.seed(torrent, file, "--peer", f.addr, "--upload-limit", "200KB/s")
+		s.otherAddr()
+		m := s.mount("--fill", "none", "--peer", f.addr, torrent)
 		await(t, "a peer by peer exchange", func() bool { return m.torrent().KnownFrom["pex"] > 0 })
 	})
 }
 
-// lan is a network of two machines, one for our program and one for the clients of
-// others.
-func (s *sandbox) lan() {
-	s.t.Helper()
-	ours, theirs := s.netns(), s.netns()
-	ours.ip(fmt.Sprintf(`link add m0 type veth peer name p0 netns %d
-		addr add 10.79.0.1/24 dev m0
-		addr add 10.79.0.3/24 dev m0
-		link set m0 up
-		route add default dev m0`, theirs.holder.cmd.Process.Pid))
-	theirs.ip(`addr add 10.79.0.2/24 dev p0
-		link set p0 up
-		route add default dev p0`)
-	ours.use()
-	s.in, s.host = theirs, "10.79.0.2"
-}
-
-// A mount and a client on one network find each other by local discovery alone. (aria2
-// hears who is there, but is not heard when it seeds.)
-func TestMountByLocalDiscovery(t *testing.T) {
-	eachOf(t, lanClients, func(t *testing.T, s *sandbox, c client) {
+// A mount and a client on one network find each other by local discovery alone.
+func TestMountAndClientByLocalDiscovery(t *testing.T) {
+	eachClient(t, byLSD, eachOther, func(t *testing.T, s *sandbox, c client) {
 		s.lan()
 		s.lsd = true
 		album := s.album("pub/album")
 		torrent := s.create(album, "--piece-length", "64KiB")
-		m := s.mountAt("10.79.0.1:6999", "--lsd", "on", torrent)
+		m := s.mount("--lsd", "on", torrent)
 		c.run(s, torrent, filepath.Dir(album))
 		same(t, album, filepath.Join(m.dir, "album"))
 	})
@@ -210,15 +200,15 @@ func (n *netns) listensForPeers() bool {
 }
 
 // A client downloads from our seed on its network, found by local discovery alone.
-func TestClientByLocalDiscovery(t *testing.T) {
-	eachOf(t, clients, func(t *testing.T, s *sandbox, c client) {
+func TestClientFindsSeedByLocalDiscovery(t *testing.T) {
+	eachClient(t, byLSD, "finds our seed", func(t *testing.T, s *sandbox, c client) {
 		s.lan()
 		s.lsd = true
 		album := s.album("pub/album")
 		torrent := s.create(album, "--piece-length", "64KiB")
 		c.run(s, torrent, s.mkdir("down"))
 		await(t, "the client in the multicast group", s.in.listensForPeers)
-		s.seedAt("10.79.0.1:6999", torrent, album, "--lsd", "on")
+		s.seed(torrent, album, "--lsd", "on")
 		await(t, "the download", func() bool { return sameFiles(album, s.path("down/album")) })
 	})
 }

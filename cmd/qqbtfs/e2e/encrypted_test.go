@@ -4,65 +4,79 @@ import (
 	"net"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 )
 
-// Clients that we did not write and that want encryption seed for us. Ours prefers it or
-// requires it; preferring, it greets plainly on loopback and is refused first.
-func TestEncryptedFromClient(t *testing.T) {
-	t.Parallel()
-	eachClient(t, func(t *testing.T, s *sandbox, c client) {
-		s.encrypted = true
-		album := s.album("pub/album")
-		torrent := s.create(album, "--piece-length", "64KiB")
-		f := c.run(s, torrent, filepath.Dir(album))
-		for _, mode := range []string{"require", "prefer"} {
-			m := s.mount("--encryption", mode, "--cache-dir", s.mkdir(mode), "--peer", f.addr, torrent)
-			same(t, album, filepath.Join(m.dir, "album"))
-			for _, p := range m.torrent().Peers {
-				if !p.Encrypted {
-					t.Errorf("%s: %s (%s) is not encrypted", mode, p.Addr, p.Client)
-				}
-			}
-			m.unmount()
+// A client that requires encryption downloads from a seed that prefers it, and seeds to a
+// mount that prefers it: on loopback it greets plainly, and is refused first.
+func TestEncryptionRequiredByClient(t *testing.T) {
+	eachClient(t, encryption, "required by it, both ways", func(t *testing.T, s *sandbox, c client) {
+		s.encryption = "required"
+		s.bothEncrypted(c, "prefer")
+	})
+}
+
+// With a client that takes what it gets, it is enough that we require encryption. The seed
+// dials: some clients greet peers of trackers plainly, and try again after a minute.
+func TestEncryptionRequiredOfClient(t *testing.T) {
+	eachClient(t, encryption, "required by us, both ways", func(t *testing.T, s *sandbox, c client) {
+		c.noDial = true
+		s.bothEncrypted(c, "require")
+	})
+}
+
+// bothEncrypted has a client download from our seed, and then a mount from the client.
+func (s *sandbox) bothEncrypted(c client, mode string) {
+	s.t.Helper()
+	album := s.album("pub/album")
+	g := s.give(c, album, "--encryption", mode)
+	await(s.t, "the download", func() bool { return sameFiles(album, s.path("down/album")) })
+	if err := g.seed.stop(s.t, syscall.SIGTERM); err != nil {
+		s.t.Errorf("seed ended with %v", err)
+	}
+	s.at, _ = freeAddr(s.t) // transmission remembers by address who has everything
+	m := s.mount("--encryption", mode, "--peer", g.to.addr, g.torrent)
+	same(s.t, album, filepath.Join(m.dir, "album"))
+	for _, p := range m.torrent().Peers {
+		if !p.Encrypted {
+			s.t.Errorf("%s (%s) is not encrypted", p.Addr, p.Client)
 		}
-	})
+	}
 }
 
-// They download from our seed, which requires encryption too.
-func TestEncryptedFromSeed(t *testing.T) {
-	t.Parallel()
-	eachClient(t, func(t *testing.T, s *sandbox, c client) {
-		s.encrypted = true
-		album := s.album("pub/album")
-		s.give(c, album, "--encryption", "require")
-		await(t, "the download", func() bool { return sameFiles(album, s.path("down/album")) })
-	})
+// gift is what a client downloads to "down" from a seed of ours.
+type gift struct {
+	torrent string
+	seed    *seeder
+	to      *foreign
 }
 
-// give runs a client that downloads to "down" from a seed of ours.
-func (s *sandbox) give(c client, content string, args ...string) {
+func (s *sandbox) give(c client, content string, args ...string) (g gift) {
 	s.t.Helper()
 	host, port := s.freeAddr()
 	tracker := net.JoinHostPort(host, itoa(port))
-	torrent := s.create(content, "--piece-length", "64KiB", "--tracker", "http://"+tracker+"/announce")
+	g.torrent = s.create(content, "--piece-length", "64KiB", "--tracker", "http://"+tracker+"/announce")
 	args = append(args, "--with-tracker", tracker)
 	if c.noDial {
-		f := c.run(s, torrent, s.mkdir("down"))
-		s.seed(torrent, content, append(args, "--peer", f.addr)...)
-		return
+		g.to = c.run(s, g.torrent, s.mkdir("down"))
+		g.seed = s.seed(g.torrent, content, append(args, "--peer", g.to.addr)...)
+		return g
 	}
-	s.seed(torrent, content, append(args, "-v")...).awaitOutput(s.t, " announced ")
-	c.run(s, torrent, s.mkdir("down"))
+	g.seed = s.seed(g.torrent, content, append(args, "-v")...)
+	g.seed.awaitOutput(s.t, " announced ")
+	g.to = c.run(s, g.torrent, s.mkdir("down"))
+	return g
 }
 
 // A client that knows no encryption is not served by those who require it, and served by
 // those who prefer it.
-func TestPlainClient(t *testing.T) {
+func TestWithoutEncryption(t *testing.T) {
 	t.Parallel()
 	s := newSandbox(t)
 	file := s.write("pub/film.bin", noise(3, 500_000))
 	torrent := s.create(file)
+	s.encryption = "off"
 	f := runLibtorrent(s, torrent, filepath.Dir(file))
 	strict := s.mount("--encryption", "require", "--peer", f.addr, torrent)
 	await(t, "a peer that is refused", func() bool { return strings.Contains(strict.log(), "disconnected") })
@@ -75,30 +89,22 @@ func TestPlainClient(t *testing.T) {
 }
 
 // "over IPv6 loopback", in both directions.
-func TestIPv6(t *testing.T) {
-	t.Parallel()
-	for _, c := range clients {
-		if c.name == "aria2" {
-			continue // it binds to interfaces, and all of IPv6 is on one
+func TestClientOverIPv6(t *testing.T) {
+	eachClient(t, ipv6, "both ways", func(t *testing.T, s *sandbox, c client) {
+		s.ipv6 = true
+		album := s.album("pub/album")
+		torrent := s.create(album, "--piece-length", "64KiB")
+		f := c.run(s, torrent, filepath.Dir(album))
+		m := s.mount("--listen", "[::1]:0", "--peer", f.addr, torrent)
+		same(t, album, filepath.Join(m.dir, "album"))
+		if !strings.Contains(m.log(), "peer="+f.addr) {
+			t.Errorf("the log does not name %s", f.addr)
 		}
-		t.Run(c.name, func(t *testing.T) {
-			t.Parallel()
-			s := newSandbox(t)
-			s.ipv6 = true
-			album := s.album("pub/album")
-			torrent := s.create(album, "--piece-length", "64KiB")
-			f := c.run(s, torrent, filepath.Dir(album))
-			m := s.mount("--listen", "[::1]:0", "--peer", f.addr, torrent)
-			same(t, album, filepath.Join(m.dir, "album"))
-			if !strings.Contains(m.log(), "peer="+f.addr) {
-				t.Errorf("the log does not name %s", f.addr)
-			}
-			if l := m.status().Listen; len(l) != 2 || !strings.HasPrefix(l[1], "[::1]:") {
-				t.Errorf("listening on %v", l)
-			}
-			m.unmount()
-			s.give(c, album, "--listen", "[::1]:0")
-			await(t, "the download", func() bool { return sameFiles(album, s.path("down/album")) })
-		})
-	}
+		if l := m.status().Listen; len(l) != 2 || !strings.HasPrefix(l[1], "[::1]:") {
+			t.Errorf("listening on %v", l)
+		}
+		m.unmount()
+		s.give(c, album, "--listen", "[::1]:0")
+		await(t, "the download", func() bool { return sameFiles(album, s.path("down/album")) })
+	})
 }

@@ -52,73 +52,80 @@ func (m *mount) awaitFiles(n int) {
 
 // Clients that we did not write give the metadata of what they seed, and then the content,
 // to a mount that knows a magnet link alone. The next mount needs nobody.
-func TestMountByMagnet(t *testing.T) {
+func TestMountFromClientByMagnet(t *testing.T) {
+	eachClient(t, byMagnet, mountReads, func(t *testing.T, s *sandbox, c client) {
+		s.mountByMagnet(c, !c.noDial, "")
+	})
+}
+
+// The same for versions that have a v2 part, with a peer in the link.
+func TestMountFromClientByMagnetV2(t *testing.T) {
+	eachVersion(t, readsByLink, func(t *testing.T, s *sandbox, c client, version string) {
+		s.mountByMagnet(c, false, "", "--"+version)
+	})
+}
+
+// The same for a hybrid whose link has one of its hashes.
+func TestHybridByMagnetOfOneHash(t *testing.T) {
 	t.Parallel()
-	for name, c := range map[string]struct {
-		run       func(s *sandbox, torrent, dir string) *foreign
-		version   []string
-		byTracker bool
-		unnamed   string // the link lacks hashes of this kind
-	}{
-		"aria2":                   {runAria2, nil, true, ""},
-		"transmission":            {runTransmission, nil, false, ""},
-		"libtorrent":              {runLibtorrent, nil, true, ""},
-		"libtorrent v2":           {runLibtorrent, []string{"--v2"}, false, ""},
-		"libtorrent hybrid":       {runLibtorrent, []string{"--hybrid"}, false, ""},
-		"libtorrent hybrid by v1": {runLibtorrent, []string{"--hybrid"}, false, "btmh"},
-		"libtorrent hybrid by v2": {runLibtorrent, []string{"--hybrid"}, false, "btih"},
-	} {
+	for name, unnamed := range map[string]string{"v1": "btmh", "v2": "btih"} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := newSandbox(t)
-			album, args := s.album("pub/album"), append(c.version, "--piece-length", "64KiB")
-			var tracker *opentracker
-			if c.byTracker {
-				tracker = newOpentracker(s)
-				args = append(args, "--tracker", tracker.url("http"))
-			}
-			torrent := s.create(album, args...)
-			if c.byTracker {
-				tracker.run(torrent)
-			}
-			f := c.run(s, torrent, filepath.Dir(album))
-			link := s.magnet(torrent, peerParam(f.addr))
-			if c.byTracker {
-				tracker.await(torrent, "complete", 1)
-				link = s.magnet(torrent, trackerParam(tracker.url("http")))
-			}
-			link = without(link, c.unnamed)
-			m := s.mount(link)
-			m.awaitFiles(1)
-			same(t, album, m.dir+"/album")
-			m.complete()
-			if st := m.torrent(); st.HashFailures != 0 || st.Banned != 0 || len(m.status().Torrents) != 1 {
-				t.Errorf("%+v", st)
-			}
-			m.unmount()
-			_ = f.stop(t, syscall.SIGKILL)
-
-			m.again("--no-upload", without(s.magnet(torrent, "dn=again", peerParam(nobody)), c.unnamed))
-			if got := names(t, m.dir); !slices.Equal(got, []string{"album"}) {
-				t.Errorf("at once there is %q", got)
-			}
-			same(t, album, m.dir+"/album")
-			if strings.Contains(m.log(), "fetching metadata") {
-				t.Error("the metadata is fetched again")
-			}
-			i, j := s.info(torrent), s.info(link)
-			if j.Trackers = i.Trackers; i.Name != j.Name || i.Size != j.Size || i.Pieces != j.Pieces || i.Version != j.Version || len(i.Files) != len(j.Files) {
-				t.Errorf("info of the torrent says\n%+v\nof the link\n%+v", i, j)
-			}
-			s.private()
+			newSandbox(t).mountByMagnet(client{run: runLibtorrent}, false, unnamed, "--hybrid")
 		})
 	}
 }
 
+// mountByMagnet mounts what a client seeds by a link that lacks hashes of the kind unnamed
+// and has the address of a tracker or of the client.
+func (s *sandbox) mountByMagnet(c client, byTracker bool, unnamed string, version ...string) {
+	s.t.Helper()
+	album, args := s.album("pub/album"), append(version, "--piece-length", "64KiB")
+	var tracker *opentracker
+	if byTracker {
+		tracker = newOpentracker(s)
+		args = append(args, "--tracker", tracker.url("http"))
+	}
+	torrent := s.create(album, args...)
+	if byTracker {
+		tracker.run(torrent)
+	}
+	f := c.run(s, torrent, filepath.Dir(album))
+	link := s.magnet(torrent, peerParam(f.addr))
+	if byTracker {
+		tracker.await(torrent, "complete", 1)
+		link = s.magnet(torrent, trackerParam(tracker.url("http")))
+	}
+	link = without(link, unnamed)
+	m := s.mount(link)
+	m.awaitFiles(1)
+	same(s.t, album, m.dir+"/album")
+	m.complete()
+	if st := m.torrent(); st.HashFailures != 0 || st.Banned != 0 || len(m.status().Torrents) != 1 {
+		s.t.Errorf("%+v", st)
+	}
+	m.unmount()
+	_ = f.stop(s.t, syscall.SIGKILL)
+
+	m.again("--no-upload", without(s.magnet(torrent, "dn=again", peerParam(nobody)), unnamed))
+	if got := names(s.t, m.dir); !slices.Equal(got, []string{"album"}) {
+		s.t.Errorf("at once there is %q", got)
+	}
+	same(s.t, album, m.dir+"/album")
+	if strings.Contains(m.log(), "fetching metadata") {
+		s.t.Error("the metadata is fetched again")
+	}
+	i, j := s.info(torrent), s.info(link)
+	if j.Trackers = i.Trackers; i.Name != j.Name || i.Size != j.Size || i.Pieces != j.Pieces || i.Version != j.Version || len(i.Files) != len(j.Files) {
+		s.t.Errorf("info of the torrent says\n%+v\nof the link\n%+v", i, j)
+	}
+	s.private()
+}
+
 // The link has nothing but the hash: peers come from the DHT.
-func TestMountByMagnetAndDHT(t *testing.T) {
-	eachOf(t, dhtClients[:1], func(t *testing.T, s *sandbox, c client) {
-		s.dht = s.dhtOf(4)
+func TestMountFindsClientByMagnetAndDHT(t *testing.T) {
+	eachClient(t, byDHT, "our mount finds it by a magnet link", func(t *testing.T, s *sandbox, c client) {
+		s.inDHT(c)
 		album := s.album("pub/album")
 		torrent := s.create(album, "--piece-length", "64KiB")
 		c.run(s, torrent, filepath.Dir(album))
@@ -145,8 +152,7 @@ func TestMagnetWithWebSeed(t *testing.T) {
 // Clients that we did not write get metadata and content from a mount, by a magnet link
 // alone.
 func TestClientFromMountByMagnet(t *testing.T) {
-	t.Parallel()
-	eachClient(t, func(t *testing.T, s *sandbox, c client) {
+	eachClient(t, byMagnet, "gets all from our mount", func(t *testing.T, s *sandbox, c client) {
 		album := s.album("pub/album")
 		g := newGiver(s, c, album)
 		g.given = s.magnet(g.torrent, trackerParam(g.tracker.url("http")))
@@ -157,15 +163,14 @@ func TestClientFromMountByMagnet(t *testing.T) {
 	})
 }
 
-// The same for versions that have a v2 part: libtorrent needs the piece layers from us.
-func TestLibtorrentFromMountByMagnet(t *testing.T) {
-	t.Parallel()
-	eachVersion(t, func(t *testing.T, s *sandbox, version string) {
+// The same for versions that have a v2 part: they need the piece layers from us.
+func TestClientFromMountByMagnetV2(t *testing.T) {
+	eachVersion(t, getsByLink, func(t *testing.T, s *sandbox, c client, version string) {
 		album := s.album("pub/album")
 		torrent := s.create(album, "--"+version, "--piece-length", "64KiB")
 		m := s.mount("--peer", s.seed(torrent, album).addr, torrent)
 		m.complete()
-		runLibtorrent(s, s.magnet(torrent, peerParam(m.status().Listen[0])), s.mkdir("down"))
+		c.run(s, s.magnet(torrent, peerParam(m.status().Listen[0])), s.mkdir("down"))
 		await(t, "the download", func() bool { return sameFiles(album, s.path("down/album")) })
 	})
 }

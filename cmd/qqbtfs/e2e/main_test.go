@@ -26,7 +26,7 @@ func runTests(m *testing.M) (int, error) {
 		if binary, err = filepath.Abs(bin); err != nil {
 			return 0, err
 		}
-		return m.Run(), nil
+		return runAndTell(m)
 	}
 	dir, err := os.MkdirTemp("", "qqbtfs-e2e")
 	if err != nil {
@@ -38,5 +38,14 @@ func runTests(m *testing.M) (int, error) {
 	if out, err := build.CombinedOutput(); err != nil {
 		return 0, fmt.Errorf("go build: %w\n%s", err, out)
 	}
-	return m.Run(), nil
+	return runAndTell(m)
+}
+
+// runAndTell runs the tests, and writes the table of what passed if it is wanted.
+func runAndTell(m *testing.M) (int, error) {
+	code := m.Run()
+	if tableFile == "" {
+		return code, nil
+	}
+	return code, interop.write(tableFile)
 }

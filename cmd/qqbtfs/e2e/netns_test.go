@@ -19,6 +19,7 @@ import (
 type netns struct {
 	s      *sandbox
 	holder *process
+	hosts  []string // addresses that nobody has taken yet
 }
 
 // netns makes a network namespace that lasts until the end of the test.
@@ -32,7 +33,7 @@ func (s *sandbox) netns() *netns {
 	}
 	p := start(s.t, s.command("unshare", "--net", "sh", "-c", "ip link set lo up && echo ready && exec sleep 1000"))
 	p.awaitOutput(s.t, "ready")
-	return &netns{s, p}
+	return &netns{s: s, holder: p}
 }
 
 func (n *netns) path() string { return fmt.Sprintf("/proc/%d/ns/net", n.holder.cmd.Process.Pid) }
@@ -48,11 +49,27 @@ func (n *netns) ip(lines string) {
 	}
 }
 
-// listen listens in the namespace for the test's own process.
-func (n *netns) listen(addr string) net.Listener {
+// nextHost is an address of its own for a program in there.
+func (n *netns) nextHost() (host string) {
 	n.s.t.Helper()
-	var l net.Listener
-	var err error
+	if len(n.hosts) == 0 {
+		n.s.t.Fatal("no address is left")
+	}
+	host, n.hosts = n.hosts[0], n.hosts[1:]
+	return host
+}
+
+// listen listens in the namespace for the test's own process.
+func (n *netns) listen(addr string) (l net.Listener) {
+	n.s.t.Helper()
+	if err := n.do(func() (err error) { l, err = net.Listen("tcp", addr); return err }); err != nil {
+		n.s.t.Fatal(err)
+	}
+	return l
+}
+
+// do runs f in the namespace.
+func (n *netns) do(f func() error) (err error) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -63,14 +80,11 @@ func (n *netns) listen(addr string) net.Listener {
 		}
 		defer ns.Close()
 		if err = unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET); err == nil {
-			l, err = net.Listen("tcp", addr)
+			err = f()
 		}
 	}()
 	<-done
-	if err != nil {
-		n.s.t.Fatal(err)
-	}
-	return l
+	return err
 }
 
 // register is a tracker that names one peer and remembers who asked.

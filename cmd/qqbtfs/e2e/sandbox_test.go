@@ -33,15 +33,20 @@ type sandbox struct {
 	bin string   // the program
 	as  []string // comes before its command line, to run it as somebody else
 
-	// How clients of others run: with encrypted connections only, at an address of IPv6.
-	encrypted, ipv6 bool
+	// How clients of others run: with encrypted connections only ("required"), with none
+	// ("off"; libtorrent can) or as they like (""), at an address of IPv6, with an upload
+	// limit in bytes per second (zero: none).
+	encryption string
+	ipv6       bool
+	upload     int
 	// By which ways they find peers, beside trackers: in a DHT that has this node, on the
 	// local network.
 	dht      string
 	lsd, pex bool
-	// Where they live, if not on loopback.
-	in   *netns
-	host string
+	// Where they live, if not on loopback, and the address that our programs are bound to
+	// then.
+	in *netns
+	at string
 }
 
 // newSandbox makes an empty one. Nothing that names its directory on its command
@@ -145,9 +150,18 @@ func (s *sandbox) create(content string, args ...string) string {
 // seed serves a torrent with our program until the end of the test.
 func (s *sandbox) seed(torrent, data string, args ...string) *seeder {
 	s.t.Helper()
-	p := start(s.t, s.program(append([]string{"seed", torrent, "--data", data, "--listen", "127.0.0.1:0"}, args...)...))
+	line := append([]string{"seed", torrent, "--data", data}, s.listen()...)
+	p := start(s.t, s.program(append(line, args...)...))
 	p.awaitOutput(s.t, "\npeer ")
 	return &seeder{p, afterWord(s.t, p.out.String(), "peer ")}
+}
+
+// listen is how our programs are told where to listen.
+func (s *sandbox) listen() []string {
+	if s.at != "" {
+		return []string{"--bind", s.at, "--listen", s.at + ":0"}
+	}
+	return []string{"--listen", "127.0.0.1:0"}
 }
 
 // seeder is a process of ours that seeds.
@@ -210,8 +224,8 @@ func (m *mount) again(args ...string) {
 }
 
 func (m *mount) args(args ...string) []string {
-	line := append([]string{"mount", "-v", "--listen", "127.0.0.1:0"}, args...)
-	return append(line, m.dir)
+	line := append([]string{"mount", "-v"}, m.s.listen()...)
+	return append(append(line, args...), m.dir)
 }
 
 // unmount ends it, as a user does.
@@ -311,10 +325,10 @@ var loopback atomic.Uint32
 // freeAddr returns an address and port on loopback that are free for TCP and UDP.
 // The port is none that the system gives to others.
 func (s *sandbox) freeAddr() (host string, port int) {
-	if s.host != "" {
-		return s.host, 10000 + rand.IntN(20000)
-	}
 	s.t.Helper()
+	if s.in != nil {
+		return s.in.nextHost(), 10000 + rand.IntN(20000)
+	}
 	if s.ipv6 {
 		return "::1", freePort(s.t, "::1")
 	}

@@ -12,8 +12,7 @@ import (
 // A mount of what a client seeds that we did not write, found by a tracker that we did
 // not write either, is what was published.
 func TestMountFromClient(t *testing.T) {
-	t.Parallel()
-	eachClient(t, func(t *testing.T, s *sandbox, c client) {
+	eachClient(t, v1, mountReads, func(t *testing.T, s *sandbox, c client) {
 		scheme := "http"
 		if c.name == "libtorrent" {
 			scheme = "udp"
@@ -40,20 +39,9 @@ func TestMountFromClient(t *testing.T) {
 
 // Clients that we did not write download from our seed, found by its own tracker.
 func TestClientFromSeed(t *testing.T) {
-	t.Parallel()
-	eachClient(t, func(t *testing.T, s *sandbox, c client) {
+	eachClient(t, v1, "downloads from our seed", func(t *testing.T, s *sandbox, c client) {
 		album := s.album("pub/album")
-		host, port := freeAddr(t)
-		tracker := host + ":" + itoa(port)
-		torrent := s.create(album, "--piece-length", "64KiB", "--tracker", "http://"+tracker+"/announce")
-		if c.noDial {
-			f := c.run(s, torrent, s.mkdir("down"))
-			s.seed(torrent, album, "--with-tracker", tracker, "--peer", f.addr)
-		} else {
-			p := s.seed(torrent, album, "--with-tracker", tracker, "-v")
-			p.awaitOutput(t, " announced ")
-			c.run(s, torrent, s.mkdir("down"))
-		}
+		s.give(c, album)
 		await(t, "the download", func() bool { return sameFiles(album, s.path("down/album")) })
 	})
 }
@@ -109,8 +97,7 @@ func (g *giver) give(args ...string) *foreign {
 
 // Clients that we did not write download from a mount that is complete.
 func TestClientFromMount(t *testing.T) {
-	t.Parallel()
-	eachClient(t, func(t *testing.T, s *sandbox, c client) {
+	eachClient(t, v1, "downloads from our mount", func(t *testing.T, s *sandbox, c client) {
 		album := s.album("pub/album")
 		g := newGiver(s, c, album)
 		g.mount()
@@ -126,12 +113,11 @@ func TestClientFromMount(t *testing.T) {
 // A mount that has only what was read gives just that, and fetches nothing on behalf
 // of others. The rest comes from elsewhere.
 func TestClientFromPartialMount(t *testing.T) {
-	t.Parallel()
-	eachClient(t, func(t *testing.T, s *sandbox, c client) {
+	eachClient(t, v1, "gets what our partial mount has, the rest from a seed", func(t *testing.T, s *sandbox, c client) {
 		const size, part = 6 << 20, 2 << 20
 		content := noise(1, size)
 		file := s.write("pub/film.bin", content)
-		g := newGiver(s, c, file, "--upload-limit", "4MB/s") // so that readahead does not get all
+		g := newGiver(s, c, file, "--upload-limit", "1MB/s") // so that readahead does not get all
 		g.mount("--fill", "none")
 		if got := readPart(t, g.m.dir+"/film.bin", part); !bytes.Equal(got, content[:part]) {
 			t.Fatal("the mount has other content")

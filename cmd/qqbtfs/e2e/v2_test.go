@@ -5,27 +5,27 @@ import (
 	"testing"
 )
 
-// eachVersion runs a test with the versions that have a v2 part.
-func eachVersion(t *testing.T, f func(t *testing.T, s *sandbox, version string)) {
-	for _, version := range []string{"v2", "hybrid"} {
+// eachVersion runs a test with the versions that have a v2 part, and with the clients
+// that know them.
+func eachVersion(t *testing.T, what string, f func(t *testing.T, s *sandbox, c client, version string)) {
+	t.Parallel()
+	for _, version := range []string{v2, hybrid} {
 		t.Run(version, func(t *testing.T) {
-			t.Parallel()
-			f(t, newSandbox(t), version)
+			eachClient(t, version, what, func(t *testing.T, s *sandbox, c client) { f(t, s, c, version) })
 		})
 	}
 }
 
 // What libtorrent publishes in v2 is mounted, kept for the next mount, downloaded, and
-// seeded again.
-func TestV2FromLibtorrent(t *testing.T) {
-	t.Parallel()
-	eachVersion(t, func(t *testing.T, s *sandbox, version string) {
+// seeded again, whoever seeds it first.
+func TestV2FromClient(t *testing.T) {
+	eachVersion(t, mountReads, func(t *testing.T, s *sandbox, c client, version string) {
 		album, torrent := s.album("pub/album"), s.path("theirs.torrent")
 		must(t, s.command(python(t), libtorrentScript(t), "create", album, torrent, version))
 		if i := s.info(torrent); i.Version != version {
 			t.Errorf("info says %q", i.Version)
 		}
-		f := runLibtorrent(s, torrent, s.path("pub"))
+		f := c.run(s, torrent, s.path("pub"))
 		m := s.mount("--peer", f.addr, torrent)
 		same(t, album, m.dir+"/album")
 		m.complete()
@@ -44,11 +44,10 @@ func TestV2FromLibtorrent(t *testing.T) {
 	})
 }
 
-// libtorrent accepts what create makes and downloads it from our seed, and finds the
+// A client accepts what create makes and downloads it from our seed. libtorrent finds the
 // same hashes in the same content.
-func TestLibtorrentFromV2(t *testing.T) {
-	t.Parallel()
-	eachVersion(t, func(t *testing.T, s *sandbox, version string) {
+func TestClientFromV2(t *testing.T) {
+	eachVersion(t, "downloads from our seed", func(t *testing.T, s *sandbox, c client, version string) {
 		host, port := freeAddr(t)
 		tracker := host + ":" + itoa(port)
 		album := s.album("pub/album")
@@ -59,7 +58,7 @@ func TestLibtorrentFromV2(t *testing.T) {
 		}
 		p := s.seed(torrent, album, "--with-tracker", tracker, "-v")
 		p.awaitOutput(t, " announced ")
-		runLibtorrent(s, torrent, s.mkdir("down"))
+		c.run(s, torrent, s.mkdir("down"))
 		await(t, "the download", func() bool { return sameFiles(album, s.path("down/album")) })
 
 		theirs := s.path("theirs.torrent")

@@ -57,7 +57,7 @@ func TestWebSeedWithoutRanges(t *testing.T) {
 	file := s.write("pub/film.bin", noise(1, 8<<20))
 	host, port := freeAddr(t)
 	python := start(t, s.command(need(t, "python3"), "-m", "http.server", "--bind", host, "--directory", s.path("pub"), itoa(port)))
-	awaitPort(t, python, host, port)
+	s.awaitPort(python, host, port)
 	torrent := s.create(file, "--web-seed", fmt.Sprintf("http://%s:%d/", host, port))
 	m := s.mount("--read-timeout", "1s", torrent)
 	await(t, "the end of the web seed", func() bool { return strings.HasPrefix(m.torrent().WebSeeds[0].State, "given up") })

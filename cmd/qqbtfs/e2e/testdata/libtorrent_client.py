@@ -4,8 +4,9 @@
       Downloads TORRENT, a file or a magnet link, to DIR, or seeds it from there, at that
       address. Prints a
       line for each change: "state STATE DONE" (DONE in bytes). Runs until killed.
-      With ENCRYPTED=1 in its environment all connections are encrypted, with LSD=1 it
-      finds peers on the local network, with DHT=HOST:PORT in a DHT with that node.
+      With ENCRYPTION=required in its environment all connections are encrypted, with
+      ENCRYPTION=off none. With LSD=1 it finds peers on the local network, with
+      DHT=HOST:PORT in a DHT with that node. It uploads UPLOAD bytes a second at most.
 
   libtorrent_client.py node HOST:PORT [HOST:PORT]
       Is a node of a DHT that begins with the other one.
@@ -40,15 +41,15 @@ def node(listen, bootstrap=''):
 
 
 def run(torrent, directory, listen):
-    encryption = 0 if os.environ.get('ENCRYPTED') else 2
+    encryption = {'required': 0, 'off': 2}.get(os.environ.get('ENCRYPTION'), 1)
     bootstrap = os.environ.get('DHT')
     session = lt.session({
         **(dht(bootstrap) if bootstrap else {'enable_dht': False}),
         'listen_interfaces': listen, 'allow_multiple_connections_per_ip': True,
         'enable_lsd': bool(os.environ.get('LSD')), 'enable_upnp': False, 'enable_natpmp': False,
         'enable_incoming_utp': False, 'enable_outgoing_utp': False,
-        # Only RC4, or only plain text.
-        'out_enc_policy': encryption, 'in_enc_policy': encryption, 'allowed_enc_level': 2,
+        'out_enc_policy': encryption, 'in_enc_policy': encryption,
+        'allowed_enc_level': 3 if encryption == 1 else 2,  # both, or RC4 only
         'min_reconnect_time': 1, 'peer_connect_timeout': 5, 'alert_mask': 0,
     })
     params = lt.parse_magnet_uri(torrent) if torrent.startswith('magnet:') else lt.add_torrent_params()
@@ -56,6 +57,8 @@ def run(torrent, directory, listen):
         params.ti = lt.torrent_info(torrent)
     params.save_path = directory
     handle = session.add_torrent(params)
+    # The session's limit is not for the local network, this one is.
+    handle.set_upload_limit(int(os.environ.get('UPLOAD') or 0))
     last = None
     while True:
         s = handle.status()
