@@ -5,13 +5,15 @@ BIN     := bin/qqbtfs
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 # The whole suite, real clients included, has to fit in this.
 TIMEOUT ?= 30m
+# How many end-to-end tests run at once: most of them wait for programs of others.
+E2E_PARALLEL ?= 4
 FUZZTIME ?= 20s
 SOAK ?= 30m
 # Linters are pinned, so that they find tomorrow what they find today.
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOVULNCHECK := v1.9.0
 
-.PHONY: help build demo test unit race e2e bench fuzz soak lint darwin deps deps-test deps-bench clean
+.PHONY: help build demo test unit race e2e interop bench fuzz soak lint darwin deps deps-test deps-bench clean
 
 help: ## print this list
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -31,7 +33,11 @@ race: ## the same under the race detector
 	$(GO) test -race -timeout $(TIMEOUT) $$($(GO) list ./... | grep -v /e2e)
 
 e2e: build ## end to end, against the clients that are installed
-	QQBTFS_BIN=$(abspath $(BIN)) $(GO) test -count=1 -timeout $(TIMEOUT) ./cmd/qqbtfs/e2e/...
+	QQBTFS_BIN=$(abspath $(BIN)) $(GO) test -count=1 -parallel $(E2E_PARALLEL) -timeout $(TIMEOUT) ./cmd/qqbtfs/e2e/...
+
+interop: deps-test build ## end to end with other clients only, and write docs/interop.md
+	QQBTFS_BIN=$(abspath $(BIN)) QQBTFS_INTEROP_TABLE=$(abspath docs/interop.md) \
+		$(GO) test -count=1 -parallel $(E2E_PARALLEL) -timeout $(TIMEOUT) -run Client ./cmd/qqbtfs/e2e
 
 soak: build ## churn peers, faults, readers and remounts for SOAK (30m)
 	QQBTFS_BIN=$(abspath $(BIN)) QQBTFS_SOAK=$(SOAK) $(GO) test -count=1 -timeout 0 -v -run '^TestSoak$$' ./cmd/qqbtfs/e2e
