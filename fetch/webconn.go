@@ -34,6 +34,7 @@ type webConn struct {
 	cancel context.CancelFunc
 	resume chan struct{} // a token for each run that has paused
 	done   chan struct{} // closed behind Closed
+	places int           // for runs under way
 	live   sync.WaitGroup
 
 	mu     sync.Mutex // guards these; a leaf
@@ -45,8 +46,8 @@ type webConn struct {
 	err    error // why, once closed
 }
 
-func newWebConn(w *webSeed, p *peer, has bitfield.Set) *webConn {
-	c := &webConn{p: p, w: w, has: has, resume: make(chan struct{}, webseed.Parallel), done: make(chan struct{})}
+func newWebConn(w *webSeed, p *peer, has bitfield.Set, places int) *webConn {
+	c := &webConn{p: p, w: w, has: has, places: places, resume: make(chan struct{}, places), done: make(chan struct{})}
 	c.stats.ConnectedAt = time.Now()
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	go c.awaitEnd()
@@ -80,7 +81,7 @@ func (c *webConn) change(f func() []swarm.Event) {
 		return
 	}
 	evs := f()
-	for run := c.queue.next(c.runs); run != nil; run = c.queue.next(c.runs) {
+	for run := c.queue.next(c.runs, c.places); run != nil; run = c.queue.next(c.runs, c.places) {
 		c.start(run)
 	}
 	c.mu.Unlock()

@@ -4,7 +4,6 @@ import (
 	"context"
 	"slices"
 
-	"github.com/qqbtfs/qqbtfs/fetch/webseed"
 	"github.com/qqbtfs/qqbtfs/peerconn/wire"
 )
 
@@ -63,10 +62,11 @@ func (r *webRun) trim() (abandoned []*webBlock) {
 type webQueue []*webBlock
 
 // next takes the next run out of the queue, nil when there should be none yet: one that
-// a read waits for, or else any while there is place left for one of those.
-func (q *webQueue) next(under []*webRun) *webRun {
+// a read waits for, or else any while there is place left for one of those, if there is
+// more than one.
+func (q *webQueue) next(under []*webRun, places int) *webRun {
 	for _, urgent := range []bool{true, false} {
-		if len(under) >= webseed.Parallel-1 && !urgent || len(under) >= webseed.Parallel {
+		if len(under) >= places || !urgent && len(under) >= max(1, places-1) {
 			return nil
 		}
 		left := slices.Clone(*q)

@@ -26,29 +26,32 @@ func under(at, end int64, urgent bool) *webRun { return &webRun{at: at, end: end
 
 func TestRuns(t *testing.T) {
 	for _, test := range []struct {
-		what  string
-		queue webQueue
-		under []*webRun
-		want  []string // the runs that begin, one behind the other
-		left  int
+		what   string
+		queue  webQueue
+		under  []*webRun
+		places int
+		want   []string // the runs that begin, one behind the other
+		left   int
 	}{
-		{"nothing", nil, nil, nil, 0},
-		{"what follows is one run", blocksAt(10, 20, 30), nil, []string{"10-40"}, 0},
-		{"also around what leads elsewhere", blocksAt(10, 100, 20, 110), nil, []string{"10-30", "100-120"}, 0},
-		{"and not backwards", blocksAt(20, 10), nil, []string{"20-30", "10-20"}, 0},
-		{"a few that follow on much wait", blocksAt(50, 60), []*webRun{under(10, 50, false)}, nil, 2},
-		{"as many do not", blocksAt(50, 60), []*webRun{under(30, 50, false)}, []string{"50-70"}, 0},
-		{"as what is to come of all", blocksAt(50, 60), []*webRun{under(30, 50, false), under(100, 110, false)}, nil, 2},
-		{"what leads elsewhere overtakes them", blocksAt(50, 60, 200), []*webRun{under(10, 50, false)}, []string{"200-210"}, 2},
-		{"reads come first", blocksAt(10, -200, 20, -210), nil, []string{"200-220", "10-30"}, 0},
-		{"and do not wait for the background", blocksAt(-50), []*webRun{under(10, 50, false)}, []string{"50-60"}, 0},
-		{"but for each other", blocksAt(-50), []*webRun{under(10, 50, true)}, nil, 1},
-		{"one place is for reads", blocksAt(10, -100), []*webRun{under(300, 310, false), under(400, 410, false), under(500, 510, false)}, []string{"100-110"}, 1},
-		{"and there are no more than four", blocksAt(-100, -200), []*webRun{under(300, 310, false), under(400, 410, false), under(500, 510, false)}, []string{"100-110"}, 1},
+		{"nothing", nil, nil, 4, nil, 0},
+		{"what follows is one run", blocksAt(10, 20, 30), nil, 4, []string{"10-40"}, 0},
+		{"also around what leads elsewhere", blocksAt(10, 100, 20, 110), nil, 4, []string{"10-30", "100-120"}, 0},
+		{"and not backwards", blocksAt(20, 10), nil, 4, []string{"20-30", "10-20"}, 0},
+		{"a few that follow on much wait", blocksAt(50, 60), []*webRun{under(10, 50, false)}, 4, nil, 2},
+		{"as many do not", blocksAt(50, 60), []*webRun{under(30, 50, false)}, 4, []string{"50-70"}, 0},
+		{"as what is to come of all", blocksAt(50, 60), []*webRun{under(30, 50, false), under(100, 110, false)}, 4, nil, 2},
+		{"what leads elsewhere overtakes them", blocksAt(50, 60, 200), []*webRun{under(10, 50, false)}, 4, []string{"200-210"}, 2},
+		{"reads come first", blocksAt(10, -200, 20, -210), nil, 4, []string{"200-220", "10-30"}, 0},
+		{"and do not wait for the background", blocksAt(-50), []*webRun{under(10, 50, false)}, 4, []string{"50-60"}, 0},
+		{"but for each other", blocksAt(-50), []*webRun{under(10, 50, true)}, 4, nil, 1},
+		{"one place is for reads", blocksAt(10, -100), []*webRun{under(300, 310, false), under(400, 410, false), under(500, 510, false)}, 4, []string{"100-110"}, 1},
+		{"of one place too", blocksAt(10, 100), nil, 1, []string{"10-20"}, 1},
+		{"of two one", blocksAt(10, 100, -200), nil, 2, []string{"200-210"}, 2},
+		{"and there are no more than four", blocksAt(-100, -200), []*webRun{under(300, 310, false), under(400, 410, false), under(500, 510, false)}, 4, []string{"100-110"}, 1},
 	} {
 		q, runs := test.queue, test.under
 		var got []string
-		for run := q.next(runs); run != nil; run = q.next(runs) {
+		for run := q.next(runs, test.places); run != nil; run = q.next(runs, test.places) {
 			got, runs = append(got, run.String()), append(runs, run)
 		}
 		if !slices.Equal(got, test.want) || len(q) != test.left {
@@ -62,7 +65,7 @@ func TestRunsAreBounded(t *testing.T) {
 	for i := range int64(webRunMost/wire.BlockSize) + 3 {
 		q = append(q, &webBlock{req: wire.Request{Length: wire.BlockSize}, start: i * wire.BlockSize})
 	}
-	if run := q.next(nil); run.end != webRunMost || len(q) != 3 {
+	if run := q.next(nil, 4); run.end != webRunMost || len(q) != 3 {
 		t.Errorf("a run of %v, %d left", run, len(q))
 	}
 }
@@ -74,7 +77,7 @@ func TestPlaceAndTrim(t *testing.T) {
 	for step := 1; step <= len(stream); step++ {
 		q := blocksAt(0, 10, 20, 30)
 		blocks := slices.Clone(q)
-		run := q.next(nil)
+		run := q.next(nil, 4)
 		blocks[1].dst, blocks[3].dst = nil, nil
 		if gone := run.trim(); len(gone) != 1 || gone[0] != blocks[3] || run.end != 30 {
 			t.Fatalf("trimmed %d blocks, the end is %d", len(gone), run.end)

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"log/slog"
+	"net"
 	"net/netip"
 	"slices"
 	"sort"
@@ -113,8 +115,8 @@ func (w *webSeed) run() {
 	defer w.seed.Close()
 	has := bitfield.New(w.t.lay.NumPieces())
 	has.Fill()
-	for failures := 0; ; failures++ {
-		c := w.connect(has)
+	for failures, places := 0, webseed.Parallel; ; failures++ {
+		c := w.connect(has, places)
 		if c == nil {
 			return
 		}
@@ -127,6 +129,9 @@ func (w *webSeed) run() {
 		var busy *webseed.BusyError
 		if errors.As(c.err, &busy) {
 			wait, moved = busy.After, nil
+		}
+		if overloaded(c.err) { // many servers answer one or two requests of an address at a time
+			places = max(1, places/2)
 		}
 		if !w.failed(c.err, wait) {
 			return
@@ -141,6 +146,13 @@ func (w *webSeed) run() {
 		case <-time.After(wait):
 		}
 	}
+}
+
+// overloaded reports whether a server said that it has much to do, or answered nothing.
+func overloaded(err error) bool {
+	var busy *webseed.BusyError
+	var wait net.Error
+	return errors.As(err, &busy) || errors.As(err, &wait) && wait.Timeout()
 }
 
 // failed notes why there is no connection any more and reports whether to make another
@@ -158,25 +170,30 @@ func (w *webSeed) failed(err error, wait time.Duration) bool {
 		return false
 	default:
 	}
+	first := w.why == ""
 	w.why, w.next = err.Error(), time.Time{}
-	if again {
-		w.next = time.Now().Add(wait)
-		w.t.log.Info("web seed failed", "url", w.name, "why", err, "again", wait)
-	} else {
+	if !again {
 		w.t.log.Warn("web seed given up", "url", w.name, "why", err)
+		return false
 	}
-	return again
+	w.next = time.Now().Add(wait)
+	level := slog.LevelDebug // it may be every second
+	if first {
+		level = slog.LevelInfo
+	}
+	w.t.log.Log(w.t.ctx, level, "web seed failed", "url", w.name, "why", err, "again", wait)
+	return true
 }
 
 // connect makes a peer of the web seed, which asks nothing of the server yet. nil: the
 // torrent ends.
-func (w *webSeed) connect(has bitfield.Set) *webConn {
+func (w *webSeed) connect(has bitfield.Set, places int) *webConn {
 	p := w.t.newPeer(w.addr, true)
 	if p == nil {
 		return nil
 	}
 	p.met = true
-	c := newWebConn(w, p, has.Clone())
+	c := newWebConn(w, p, has.Clone(), places)
 	p.setConn(c)
 	w.t.in.post(
 		swarm.PeerConnected{Peer: p.id, Addr: w.addr, Fast: true, Web: true},

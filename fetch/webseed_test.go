@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha1"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -12,6 +13,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -24,6 +26,7 @@ import (
 	"github.com/qqbtfs/qqbtfs/cache/memstore"
 	"github.com/qqbtfs/qqbtfs/fetch/metainfo"
 	"github.com/qqbtfs/qqbtfs/fetch/swarm"
+	"github.com/qqbtfs/qqbtfs/fetch/webseed"
 )
 
 // webServer serves files from memory and notes the requests.
@@ -470,6 +473,46 @@ func TestWebSeedThatBreaks(t *testing.T) {
 	checkRead(t, tor, c)
 	if st := tor.Status(); st.HashFailures != 0 || st.Banned != 0 {
 		t.Errorf("status: %+v", st)
+	}
+}
+
+// What failed on another network is tried again at once: each of these failures would else
+// be waited for twice as long as the one before, the last one for half a minute.
+func TestWebSeedAfterNetworkChange(t *testing.T) {
+	w := newWebServer(t)
+	c := makeContent(t, 1<<20, 64<<10)
+	w.has(c)
+	asked := make(chan struct{}, 1000)
+	w.first = func(rw http.ResponseWriter, r *http.Request) bool {
+		asked <- struct{}{}
+		http.Error(rw, "down", http.StatusBadGateway)
+		return true
+	}
+	tor := download(t, Config{}, TorrentConfig{Meta: c.meta, Fill: true})
+	for range 7 {
+		await(t, tor, asked)
+		for !strings.HasPrefix(tor.Status().WebSeeds[0].State, "failed: HTTP status 502; again in") {
+		}
+		for len(asked) > 0 {
+			<-asked
+		}
+		tor.networkChanged(change{came: true})
+	}
+}
+
+// A server that has too much to do, or answers nothing, is asked for less at a time.
+func TestOverloaded(t *testing.T) {
+	for err, want := range map[error]bool{
+		nil:                                  false,
+		&webseed.BusyError{After: time.Hour}: true,
+		fmt.Errorf("header: %w", os.ErrDeadlineExceeded): true,
+		&webseed.UselessError{Why: "no ranges"}:          false,
+		io.ErrUnexpectedEOF:                              false,
+		errors.New("delivers nothing"):                   false,
+	} {
+		if got := overloaded(err); got != want {
+			t.Errorf("%v: %t", err, got)
+		}
 	}
 }
 

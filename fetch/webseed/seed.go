@@ -32,7 +32,7 @@ const Parallel = 4
 
 const (
 	maxHeader     = 64 << 10 // bytes
-	headerTimeout = 30 * time.Second
+	headerTimeout = 20 * time.Second
 	stallTimeout  = 20 * time.Second // without a byte of a body
 )
 
