@@ -81,15 +81,16 @@ func (s *Session) AddMagnet(cfg MagnetConfig) (*Pending, error) {
 	p.fetch = metadata.New(metadata.Config{Verify: l.Names, MaxPeers: s.cfg.MaxPeers})
 	p.ctx, p.cancel = context.WithCancel(context.Background())
 	p.announce, p.searches = p.newAnnouncers(), p.newSearches()
-	if err := s.registerPending(p); err != nil {
-		p.searches.Close()
-		p.cancel()
-		return nil, err
-	}
 	p.AddPeers(cfg.Peers, "command line")
 	s.lookUp(p.ctx, &p.running, l.Peers, p.log, func(a netip.AddrPort) {
 		p.AddPeers([]netip.AddrPort{a}, "magnet link")
 	})
+	if err := s.registerPending(p); err != nil {
+		p.searches.Close()
+		p.cancel()
+		p.running.Wait()
+		return nil, err
+	}
 	go p.run()
 	p.announce.Start()
 	return p, nil
@@ -234,15 +235,11 @@ func (p *Pending) Torrent(cfg TorrentConfig) (*Torrent, error) {
 	if connected {
 		<-time.After(settle)
 	}
-	cfg.Meta, cfg.Named = meta, p.cfg.Link.Peers
+	cfg.Meta, cfg.Named, cfg.settling = meta, p.cfg.Link.Peers, connected
 	if !meta.Info.Private {
 		cfg.Peers = slices.Concat(cfg.Peers, p.fetch.Addrs(), callers)
 	}
-	t, err := p.s.Add(cfg)
-	if err == nil && connected {
-		t.jobs.Go(t.resettle)
-	}
-	return t, err
+	return p.s.Add(cfg)
 }
 
 // resettle gives peers that cannot be connected to another chance soon.

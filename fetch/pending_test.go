@@ -176,7 +176,7 @@ func (c *closes) Close() { c.closed.Store(true) }
 func TestPeerWithName(t *testing.T) {
 	c := makeContent(t, 100_000, 32<<10)
 	port := c.seeders(t, 1)[0].Port()
-	named := []string{"nowhere.invalid:1", fmt.Sprintf("localhost:%d", port)}
+	named := []string{fmt.Sprintf("localhost:%d", port)}
 	tor := add(t, newSession(t, Config{}), TorrentConfig{Meta: c.meta, Store: memstore.New(Geometry(c.meta)), Fill: true, Named: named})
 	select {
 	case <-tor.Done():

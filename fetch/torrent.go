@@ -54,6 +54,8 @@ type TorrentConfig struct {
 	// so long. Zero means no end.
 	SeedRatio float64
 	SeedTime  time.Duration
+
+	settling bool // Peers have just been left, see resettle
 }
 
 // Roomy is what a Store may implement besides: while Full, a piece that is put
@@ -165,14 +167,19 @@ func (s *Session) Add(cfg TorrentConfig) (*Torrent, error) {
 	t.announce = t.newAnnouncers()
 	t.searches = t.newSearches()
 	t.webs = t.newWebSeeds()
-	if err := s.register(t); err != nil {
-		t.searches.Close()
-		return nil, err
-	}
 	t.AddPeers(cfg.Peers, swarm.FromUser)
 	s.lookUp(t.ctx, &t.jobs, cfg.Named, t.log, func(a netip.AddrPort) {
 		t.AddPeers([]netip.AddrPort{a}, swarm.FromUser)
 	})
+	if cfg.settling {
+		t.jobs.Go(t.resettle)
+	}
+	if err := s.register(t); err != nil { // else the session may close it any moment
+		t.searches.Close()
+		t.cancel()
+		t.jobs.Wait()
+		return nil, err
+	}
 	t.waits.dirty = true
 	go t.run()
 	for _, w := range t.webs {
