@@ -9,8 +9,12 @@ import (
 	"github.com/qqbtfs/qqbtfs/fetch/readahead"
 )
 
-// linger is how long the demand of a read that was given up stays.
-const linger = 5 * time.Second
+// linger is how long the demand of a read that was given up stays, ahead how many bytes
+// behind a read a fill turns to first.
+const (
+	linger = 5 * time.Second
+	ahead  = 4 << 20
+)
 
 // demand is who reads what on a client; the client's fetch.waits.
 type demand struct {
@@ -52,11 +56,12 @@ type Handle struct {
 	d           *demand
 	window      readahead.Window
 	first, last int
+	next        picker.Range // to fill first
 }
 
 // Open opens the file. Max bounds the read-ahead window in bytes.
 func (c *Client) Open(max int64) *Handle {
-	h := &Handle{d: &c.demand, last: -1}
+	h := &Handle{d: &c.demand, last: -1, next: picker.Range{Last: -1}}
 	h.window.Max = max
 	c.demand.handles = append(c.demand.handles, h)
 	return h
@@ -88,8 +93,10 @@ func (h *Handle) ReadAt(off, n int64, done func(took time.Duration)) *Read {
 	if from < to {
 		first, last = int(from/t.PieceLength), int((to-1)/t.PieceLength)
 	}
-	if first != h.first || last != h.last {
-		h.first, h.last = first, last
+	end := min(max(to, from+ahead), t.Total)
+	next := picker.Range{First: int(from / t.PieceLength), Last: int((end - 1) / t.PieceLength)}
+	if first != h.first || last != h.last || next != h.next {
+		h.first, h.last, h.next = first, last, next
 		d.change()
 	}
 	r := &Read{First: int(off / t.PieceLength), Last: int((off + n - 1) / t.PieceLength), Begun: d.c.w.clock.now, done: done}
@@ -169,9 +176,14 @@ func (d *demand) take() (picker.Demand, bool) {
 	for _, h := range d.handles {
 		if h.first <= h.last {
 			out.Readahead = append(out.Readahead, picker.Range{First: h.first, Last: h.last})
+			out.Rest = append(out.Rest, picker.Range{First: h.first, Last: d.c.w.torrent.NumPieces() - 1})
 		}
+		out.Next = append(out.Next, h.next)
 	}
-	slices.SortStableFunc(out.Readahead, func(a, b picker.Range) int { return a.First - b.First })
+	byFirst := func(a, b picker.Range) int { return a.First - b.First }
+	slices.SortStableFunc(out.Readahead, byFirst)
+	slices.SortStableFunc(out.Rest, byFirst)
+	slices.SortStableFunc(out.Next, byFirst)
 	for _, i := range slices.Sorted(maps.Keys(d.ended)) {
 		out.Readahead = append(out.Readahead, picker.Range{First: i, Last: i})
 	}

@@ -10,8 +10,8 @@ const (
 	// is latency for the next read, and too little of it leaves the link idle.
 	//
 	// deepQueue is how much waiting a block may find in front of it at its source
-	// when it is wanted, or when no read has waited lately. shallowQueue is that of
-	// a fill while reads come and go, and nothing is queued while one waits.
+	// when it is wanted, or when nobody reads. shallowQueue is that of a fill while
+	// reads come and go, and nothing is queued while one waits.
 	deepQueue    = 150 * time.Millisecond
 	shallowQueue = 30 * time.Millisecond
 
@@ -28,14 +28,14 @@ func (p *Picker) Plan(now time.Time) []Assignment {
 	var out []Assignment
 	out = p.planUrgent(now, out)
 	p.budget = p.allowance()
-	fill := p.fillQueue(now)
+	ahead, fill := p.queues(now)
 	for _, id := range p.ids {
 		s := p.sources[id]
 		if !s.open && len(s.allowed) == 0 || s.room(now, deepQueue) <= 0 {
 			continue
 		}
 		if s.dry != p.epoch+1 {
-			out = p.planRanges(now, s, p.demand.Readahead, deepQueue, Readahead, out)
+			out = p.planRanges(now, s, p.demand.Readahead, ahead, Readahead, out)
 			out = p.planBackground(now, s, fill, out)
 		}
 		if s.room(now, fill) > 0 {
@@ -48,16 +48,19 @@ func (p *Picker) Plan(now time.Time) []Assignment {
 	return out
 }
 
-// fillQueue returns how much waiting the fill may put into the sources' queues.
-func (p *Picker) fillQueue(now time.Time) time.Duration {
+// queues returns how much waiting readahead and the fill may put into the sources' queues.
+func (p *Picker) queues(now time.Time) (ahead, fill time.Duration) {
 	switch {
 	case len(p.urgent) > 0:
 		p.lastUrgent = now
-		return 0
+		return deepQueue, 0
 	case !p.lastUrgent.IsZero() && now.Sub(p.lastUrgent) < calmAfter:
-		return shallowQueue
+		return deepQueue, shallowQueue
+	case len(p.demand.Rest) > 0:
+		// Somebody reads on and has enough in front of him. He may jump.
+		return shallowQueue, shallowQueue
 	default:
-		return deepQueue
+		return deepQueue, deepQueue
 	}
 }
 

@@ -48,3 +48,26 @@ func TestRest(t *testing.T) {
 		}
 	}
 }
+
+// While somebody reads on, no more is queued at the sources than keeps them busy: a jump
+// has to go behind it.
+func TestQueuesAreShortBesideReaders(t *testing.T) {
+	now := time.Unix(1e9, 0)
+	p := New(Config{NumPieces: 9, PieceSize: func(int) int { return BlockSize }})
+	says := func(when string, ahead, fill time.Duration) {
+		t.Helper()
+		if a, f := p.queues(now); a != ahead || f != fill {
+			t.Errorf("%s: %v for readahead, %v for the fill", when, a, f)
+		}
+	}
+	says("nobody reads", deepQueue, deepQueue)
+	p.SetDemand(Demand{Fill: true, Rest: []Range{{0, 8}}})
+	says("somebody reads on", shallowQueue, shallowQueue)
+	p.SetDemand(Demand{Fill: true, Rest: []Range{{0, 8}}, Urgent: []int{3}})
+	says("and waits", deepQueue, 0)
+	p.SetDemand(Demand{Fill: true, Rest: []Range{{0, 8}}})
+	now = now.Add(calmAfter / 2)
+	says("and has just waited", deepQueue, shallowQueue)
+	now = now.Add(calmAfter)
+	says("and has waited once", shallowQueue, shallowQueue)
+}
