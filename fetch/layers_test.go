@@ -42,7 +42,9 @@ func TestMagnetOfV2(t *testing.T) {
 func TestMagnetOfV2WithoutLayers(t *testing.T) {
 	f := makeFiles(t, "v2", 16<<10, 100_000)
 	seed, addr := f.seed(t, Config{})
+	seed.mu.Lock() // which every connection takes later on
 	seed.hashServer.byRoot = nil
+	seed.mu.Unlock()
 	p := addMagnet(t, newSession(t, Config{}), MagnetConfig{Link: f.link(addr.String())})
 	for asking := make(chan bool); ; {
 		p.in.call(func() { asking <- p.layers != nil })

@@ -86,8 +86,7 @@ type Torrent struct {
 	cancel    context.CancelFunc
 	started   time.Time
 	connected sync.WaitGroup // connections, until their Closed
-	jobs      sync.WaitGroup // hashing and serving under way
-	webbing   sync.WaitGroup // the goroutines of webs
+	jobs      sync.WaitGroup // what goes on beside the loop: hashing, serving, look-ups, web seeds
 	done      chan struct{}  // the loop has ended
 	complete  chan struct{}  // closed once every piece is here
 	seeded    chan struct{}  // closed once the seeding has reached its goal
@@ -174,6 +173,9 @@ func (s *Session) Add(cfg TorrentConfig) (*Torrent, error) {
 	if cfg.settling {
 		t.jobs.Go(t.resettle)
 	}
+	for _, w := range t.webs {
+		t.jobs.Go(w.run)
+	}
 	if err := s.register(t); err != nil { // else the session may close it any moment
 		t.searches.Close()
 		t.cancel()
@@ -182,9 +184,6 @@ func (s *Session) Add(cfg TorrentConfig) (*Torrent, error) {
 	}
 	t.waits.dirty = true
 	go t.run()
-	for _, w := range t.webs {
-		t.webbing.Go(w.run)
-	}
 	t.announce.Start()
 	return t, nil
 }
@@ -244,7 +243,6 @@ func (t *Torrent) Close(ctx context.Context) error {
 		t.searches.Close()
 		t.announce.Stop(ctx)
 		t.connected.Wait()
-		t.webbing.Wait()
 		<-t.done
 		t.jobs.Wait()
 		t.prover.close()

@@ -30,7 +30,7 @@ const webChunk = wire.BlockSize
 type webConn struct {
 	p      *peer
 	w      *webSeed
-	ctx    context.Context // ends with the connection
+	ctx    context.Context // ends with the connection, or the torrent
 	cancel context.CancelFunc
 	resume chan struct{} // a token for each run that has paused
 	done   chan struct{} // closed behind Closed
@@ -49,7 +49,7 @@ type webConn struct {
 func newWebConn(w *webSeed, p *peer, has bitfield.Set, places int) *webConn {
 	c := &webConn{p: p, w: w, has: has, places: places, resume: make(chan struct{}, places), done: make(chan struct{})}
 	c.stats.ConnectedAt = time.Now()
-	c.ctx, c.cancel = context.WithCancel(context.Background())
+	c.ctx, c.cancel = context.WithCancel(p.t.ctx)
 	go c.awaitEnd()
 	return c
 }
@@ -57,6 +57,7 @@ func newWebConn(w *webSeed, p *peer, has bitfield.Set, places int) *webConn {
 // awaitEnd is the last to run.
 func (c *webConn) awaitEnd() {
 	<-c.ctx.Done()
+	c.Close(nil)
 	c.live.Wait()
 	c.p.Closed(c, c.err)
 	close(c.done)

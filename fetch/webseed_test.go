@@ -560,3 +560,18 @@ func TestWebSeedsAreNotGossip(t *testing.T) {
 		t.Errorf("%d in the swarm", len(views))
 	}
 }
+
+// A torrent that is there already is refused, and nothing of the second one goes on.
+func TestWebSeedOfATorrentThatIsThere(t *testing.T) {
+	w := newWebServer(t)
+	c := makeContent(t, 1<<20, 64<<10)
+	w.has(c)
+	s := newSession(t, Config{})
+	add(t, s, TorrentConfig{Meta: c.meta, Store: c.full(t)})
+	if _, err := s.Add(TorrentConfig{Meta: c.meta, Store: memstore.New(Geometry(c.meta)), Fill: true}); err == nil {
+		t.Error("added twice")
+	}
+	if n := len(w.requests()); n > 0 {
+		t.Errorf("%d requests", n)
+	}
+}
