@@ -9,8 +9,10 @@ import (
 )
 
 const (
-	// maxEach bounds the messages of one address in a second, maxQueries the queries
-	// of all together: each costs two short-lived goroutines and an answer.
+	// maxEach bounds the queries of one address in a second, and the answers to ours;
+	// maxQueries the queries of all together: each costs two short-lived goroutines and an
+	// answer. One count for both kinds is too small: two nodes that look for a torrent at
+	// once have six messages for each other within a moment, an announce the last of them.
 	maxEach    = 5
 	maxQueries = 100
 	// maxAccounts bounds the addresses that are kept account of.
@@ -33,17 +35,23 @@ type gate struct {
 	reach   reach
 	votes   votes
 	second  time.Time // the beginning of the second that is counted
-	each    map[netip.AddrPort]int
+	each    map[sender]int
 	queries int
 	answers int                            // that came
 	asked   [2]map[netip.AddrPort]struct{} // lately, and before that
 	turned  time.Time                      // when asked was turned over
 }
 
+// sender is who sends messages of a kind.
+type sender struct {
+	addr  netip.AddrPort
+	query bool
+}
+
 func newGate(c net.PacketConn, now time.Time) *gate {
 	return &gate{
 		PacketConn: c, closed: make(chan struct{}), ended: make(chan struct{}),
-		reach: reach{since: now, few: true}, turned: now, each: map[netip.AddrPort]int{},
+		reach: reach{since: now, few: true}, turned: now, each: map[sender]int{},
 		asked: [2]map[netip.AddrPort]struct{}{{}, {}},
 	}
 }
@@ -93,11 +101,11 @@ func (g *gate) pause(err error) {
 
 // admit decides about a datagram.
 func (g *gate) admit(now time.Time, b []byte, from netip.AddrPort) (packet, bool) {
-	if from.Port() == 0 || !g.count(now, from) {
+	if from.Port() == 0 {
 		return packet{}, false
 	}
 	p, ok := clean(b)
-	if !ok {
+	if !ok || !g.count(now, sender{from, p.query}) {
 		return packet{}, false
 	}
 	g.mu.Lock()
@@ -118,10 +126,10 @@ func (g *gate) admit(now time.Time, b []byte, from netip.AddrPort) (packet, bool
 	return p, true
 }
 
-// count counts a message and reports whether it may be looked at.
-func (g *gate) count(now time.Time, from netip.AddrPort) bool {
-	if !from.Addr().IsLoopback() { // where each port is somebody else
-		from = netip.AddrPortFrom(from.Addr(), 0)
+// count counts a message and reports whether it is within the limit.
+func (g *gate) count(now time.Time, from sender) bool {
+	if !from.addr.Addr().IsLoopback() { // where each port is somebody else
+		from.addr = netip.AddrPortFrom(from.addr.Addr(), 0)
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()

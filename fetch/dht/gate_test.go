@@ -26,7 +26,8 @@ type quiet struct{ net.PacketConn }
 
 func (quiet) WriteTo(b []byte, _ net.Addr) (int, error) { return len(b), nil }
 
-// HAZARDS of an open port: 5 messages a second of an address, and so many in all.
+// HAZARDS of an open port: 5 queries a second of an address, and so many in all. Answers
+// that we asked for are as many more.
 func TestGateLimits(t *testing.T) {
 	g := newGate(quiet{}, epoch)
 	passed := func(now time.Time, from netip.AddrPort, times int) (n int) {
@@ -39,6 +40,13 @@ func TestGateLimits(t *testing.T) {
 	}
 	if n := passed(epoch, addr("20.0.0.1:1"), 100) + passed(epoch, addr("20.0.0.1:2"), 100); n != maxEach {
 		t.Errorf("%d of one address were let through", n)
+	}
+	asked := addr("20.0.0.1:1")
+	if _, err := g.WriteTo(ping, net.UDPAddrFromAddrPort(asked)); err != nil {
+		t.Fatal(err)
+	}
+	if _, ok := g.admit(epoch, answer, asked); !ok {
+		t.Error("beside many queries an answer was held back")
 	}
 	if n := passed(epoch.Add(time.Second), addr("20.0.0.1:1"), 1); n != 1 {
 		t.Error("not let through in the next second")
