@@ -64,6 +64,7 @@ var clients = []client{
 		name: "rtorrent", run: runRtorrent, version: []string{"rtorrent", "-h"},
 		lacks: map[string]string{
 			v2: "knows v1 only", ipv6: "binds to no address of IPv6", byLSD: "has none",
+			byDHT + ": " + findsSeed:   "takes an answer that names 127.0.0.1 for one that names 54.58.127.0",
 			byPEX + ": " + tellsUs:     "tells nobody within a minute",
 			hybrid + ": " + mountReads: padding, hybrid + ": " + readsByLink: padding,
 			hybrid + ": " + getsByLink: "takes no peers of links",
@@ -226,9 +227,16 @@ throttle.global_up.max_rate.set = %d
 	} else {
 		rc += "protocol.encryption.set = allow_incoming,enable_retry\n"
 	}
-	if s.dht != "" { // which needs a place to keep its table
-		rc += fmt.Sprintf("session.path.set = %q\ndht.port.set = %d\ndht.mode.set = on\nschedule2 = node, 0, 2, \"dht.add_node=%s\"\n",
-			s.mkdir("rtorrent"+itoa(port)), port, s.dht)
+	if s.dht != "" {
+		// It needs a place to keep its table. It asks as soon as it has the torrent, and if
+		// it has no node yet, then again after a long time.
+		rc += fmt.Sprintf(`
+session.path.set = %q
+dht.port.set = %d
+dht.mode.set = on
+schedule2 = node, 0, 2, "dht.add_node=%s"
+schedule2 = again, 3, 3, ((d.multicall2, main, ((d.tracker_announce))))
+`, s.mkdir("rtorrent"+itoa(port)), port, s.dht)
 	}
 	if b := s.torrentFile(torrent); b != nil && !bytes.HasPrefix(b, []byte("d8:announce")) {
 		// It takes none without a tracker.

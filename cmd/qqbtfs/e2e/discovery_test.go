@@ -64,11 +64,12 @@ func TestMountFindsClientByDHT(t *testing.T) {
 
 // A client finds our seed by the DHT alone.
 func TestClientFindsSeedByDHT(t *testing.T) {
-	eachClient(t, byDHT, "finds our seed", func(t *testing.T, s *sandbox, c client) {
+	eachClient(t, byDHT, findsSeed, func(t *testing.T, s *sandbox, c client) {
 		s.inDHT(c)
 		album := s.album("pub/album")
 		torrent := s.create(album, "--piece-length", "64KiB")
-		s.seed(torrent, album, "--dht", "on", "--dht-bootstrap", s.dht)
+		// Who asks too early asks again much later.
+		s.seed(torrent, album, "-v", "--dht", "on", "--dht-bootstrap", s.dht).awaitOutput(t, " DHT lookup ")
 		c.run(s, torrent, s.mkdir("down"))
 		await(t, "the download", func() bool { return sameFiles(album, s.path("down/album")) })
 	})
@@ -201,7 +202,7 @@ func (n *netns) listensForPeers() bool {
 
 // A client downloads from our seed on its network, found by local discovery alone.
 func TestClientFindsSeedByLocalDiscovery(t *testing.T) {
-	eachClient(t, byLSD, "finds our seed", func(t *testing.T, s *sandbox, c client) {
+	eachClient(t, byLSD, findsSeed, func(t *testing.T, s *sandbox, c client) {
 		s.lan()
 		s.lsd = true
 		album := s.album("pub/album")

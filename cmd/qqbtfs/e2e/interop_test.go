@@ -32,6 +32,7 @@ const (
 	mountReads  = "our mount reads what it seeds"
 	readsByLink = mountReads + " by a magnet link"
 	getsByLink  = "gets all from our mount by a magnet link that names it"
+	findsSeed   = "finds our seed"
 	tellsUs     = "tells our mount of our seed"
 	eachOther   = "it and our mount find each other"
 )

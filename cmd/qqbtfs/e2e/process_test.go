@@ -16,20 +16,19 @@ import (
 // machine may be busy with other tests.
 const patience = 60 * time.Second
 
-// poll is how often a condition that nobody reports is looked at.
+// poll is how often a condition that nobody reports is looked at, at first. Many a look
+// starts a process or reads files, so they become rarer the longer they are in vain.
 const poll = 20 * time.Millisecond
 
 // await returns once ok is true.
 func await(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	deadline := time.After(patience)
-	tick := time.NewTicker(poll)
-	defer tick.Stop()
+	began, deadline := time.Now(), time.After(patience)
 	for !ok() {
 		select {
 		case <-deadline:
 			t.Fatalf("waited %v in vain: %s", patience, what)
-		case <-tick.C:
+		case <-time.After(min(poll+time.Since(began)/10, 10*poll)):
 		}
 	}
 }
