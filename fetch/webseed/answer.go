@@ -71,7 +71,10 @@ func (s *Seed) checkRange(resp *http.Response, i int, off, n int64) error {
 func (s *Seed) busy(resp *http.Response) time.Duration {
 	text := resp.Header.Get("Retry-After")
 	if text == "" && s.cfg.Pieces {
+		// One that promises a body and does not send it is busy all the same.
+		give := time.AfterFunc(stallTimeout, func() { resp.Body.Close() })
 		b, _ := io.ReadAll(io.LimitReader(resp.Body, 20))
+		give.Stop()
 		text = string(b)
 	}
 	wait := usualBusy

@@ -584,3 +584,21 @@ func TestCloseEndsHandshakes(t *testing.T) {
 		t.Errorf("the connection did not end: %v", err)
 	}
 }
+
+// hung is a body that never comes.
+type hung struct{ closed chan struct{} }
+
+func (h hung) Read([]byte) (int, error) { <-h.closed; return 0, io.ErrClosedPipe }
+func (h hung) Close() error             { close(h.closed); return nil }
+
+// A script that says that it is busy and not for how long is not waited for.
+func TestBusyThatHangs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := open(t, Config{URL: "http://127.0.0.1/", Pieces: true})
+		begun := time.Now()
+		err := s.check(&http.Response{StatusCode: http.StatusServiceUnavailable, Body: hung{make(chan struct{})}}, 0, 0, 10)
+		if !isBusy(err) || time.Since(begun) != stallTimeout {
+			t.Errorf("after %v: %v", time.Since(begun), err)
+		}
+	})
+}
