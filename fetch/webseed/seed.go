@@ -34,6 +34,9 @@ const (
 	maxHeader     = 64 << 10 // bytes
 	headerTimeout = 20 * time.Second
 	stallTimeout  = 20 * time.Second // without a byte of a body
+
+	maxMoved    = 1000    // redirects that are remembered
+	maxMovedURL = 4 << 10 // bytes of one of them
 )
 
 // File is a file of the torrent, or a piece of it for BEP 17.
@@ -173,13 +176,18 @@ func (s *Seed) movedTo(i int) (place, bool) {
 	return p, ok
 }
 
-// remember notes where a redirect has led. One of BEP 17 is for one range.
+// remember notes where a redirect has led. One of BEP 17 is for one range. A torrent has
+// many files, and a server may send a URL as long as a header for each: what is too much
+// is forgotten, which costs a redirect.
 func (s *Seed) remember(i int, p place) {
-	if s.cfg.Pieces {
+	if s.cfg.Pieces || len(p.url.String()) > maxMovedURL {
 		return
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if len(s.moved) >= maxMoved {
+		clear(s.moved)
+	}
 	s.moved[i] = p
 }
 

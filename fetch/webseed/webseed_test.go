@@ -602,3 +602,20 @@ func TestBusyThatHangs(t *testing.T) {
 		}
 	})
 }
+
+// A server cannot fill memory by a redirect to a long URL for each of many files.
+func TestRedirectsAreForgotten(t *testing.T) {
+	s := open(t, Config{URL: "http://127.0.0.1/"})
+	long := &url.URL{Scheme: "http", Host: "127.0.0.1", Path: strings.Repeat("x", maxHeader)}
+	s.remember(0, place{url: long})
+	if _, ok := s.movedTo(0); ok {
+		t.Error("a URL as long as a header is kept")
+	}
+	last := 3 * maxMoved
+	for i := range last + 1 {
+		s.remember(i, place{url: s.base})
+	}
+	if _, ok := s.movedTo(last); !ok || len(s.moved) > maxMoved {
+		t.Errorf("%d are kept, the last one is: %t", len(s.moved), ok)
+	}
+}
