@@ -171,9 +171,9 @@ func (w *webSeed) failed(err error, wait time.Duration) bool {
 	default:
 	}
 	first := w.why == ""
-	w.why, w.next = err.Error(), time.Time{}
+	w.why, w.next = tracker.Printable(err.Error()), time.Time{} // it may hold what the server sent
 	if !again {
-		w.t.log.Warn("web seed given up", "url", w.name, "why", err)
+		w.t.log.Warn("web seed given up", "url", w.name, "why", w.why)
 		return false
 	}
 	w.next = time.Now().Add(wait)
@@ -181,7 +181,7 @@ func (w *webSeed) failed(err error, wait time.Duration) bool {
 	if first {
 		level = slog.LevelInfo
 	}
-	w.t.log.Log(w.t.ctx, level, "web seed failed", "url", w.name, "why", err, "again", wait)
+	w.t.log.Log(w.t.ctx, level, "web seed failed", "url", w.name, "why", w.why, "again", wait)
 	return true
 }
 

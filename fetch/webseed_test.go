@@ -476,6 +476,39 @@ func TestWebSeedThatBreaks(t *testing.T) {
 	}
 }
 
+// What a server sends in the place of an answer does not fill the log and the status.
+func TestWebSeedThatBabbles(t *testing.T) {
+	w := newWebServer(t)
+	c := makeContent(t, 1<<20, 64<<10)
+	w.has(c)
+	w.first = func(rw http.ResponseWriter, _ *http.Request) bool {
+		conn, _, err := http.NewResponseController(rw).Hijack()
+		if err != nil {
+			return false
+		}
+		fmt.Fprintf(conn, "%s\r\n\r\n", strings.Repeat("babble", 5000))
+		conn.(*net.TCPConn).CloseWrite()
+		io.Copy(io.Discard, conn)
+		conn.Close()
+		return true
+	}
+	log, heard := told("web seed failed")
+	tor := download(t, Config{Logger: log}, TorrentConfig{Meta: c.meta, Fill: true})
+	await(t, tor, heard)
+	for begun := time.Now(); ; { // its connection is ending
+		s := tor.Status().WebSeeds[0].State
+		if strings.HasPrefix(s, "failed: ") {
+			if !strings.Contains(s, "babble") || len(s) > 500 {
+				t.Errorf("%d bytes of status: %.200s", len(s), s)
+			}
+			return
+		}
+		if time.Since(begun) > 20*time.Second {
+			t.Fatal(s)
+		}
+	}
+}
+
 // What failed on another network is tried again at once: each of these failures would else
 // be waited for twice as long as the one before, the last one for half a minute.
 func TestWebSeedAfterNetworkChange(t *testing.T) {

@@ -244,7 +244,7 @@ func parseURL(raw string) (*url.URL, error) {
 	}
 	defaultPort, ok := map[string]string{"http": "80", "https": "443", "udp": ""}[u.Scheme]
 	if !ok {
-		return nil, refusedf("unsupported tracker scheme %q", printable(u.Scheme))
+		return nil, refusedf("unsupported tracker scheme %q", Printable(u.Scheme))
 	}
 	port := u.Port()
 	if port == "" {

@@ -42,7 +42,7 @@ func words(err error) string {
 	case err == nil:
 		return ""
 	case errors.As(err, &dns) && dns.IsNotFound:
-		return "host not found: " + printable(dns.Name)
+		return "host not found: " + Printable(dns.Name)
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded):
 		return "no answer in time"
 	case errors.Is(err, syscall.ECONNREFUSED):
@@ -50,14 +50,14 @@ func words(err error) string {
 	case errors.Is(err, syscall.ENETUNREACH), errors.Is(err, syscall.EHOSTUNREACH):
 		return "network unreachable"
 	}
-	return printable(err.Error())
+	return Printable(err.Error())
 }
 
 // maxText is the length in bytes that a text from a tracker is cut to.
 const maxText = 200
 
-// printable makes a text from the network safe for a terminal and short.
-func printable(s string) string {
+// Printable makes a text from the network safe for a terminal and short.
+func Printable(s string) string {
 	if len(s) > 4*maxText {
 		s = s[:4*maxText]
 	}

@@ -76,14 +76,14 @@ func TestMaskURL(t *testing.T) {
 }
 
 func TestPrintable(t *testing.T) {
-	if got := printable("a\x1b[31m\nb\xff\u202e"); got != "a[31m b?" {
+	if got := Printable("a\x1b[31m\nb\xff\u202e"); got != "a[31m b?" {
 		t.Errorf("got %q", got)
 	}
 	long := make([]byte, 1<<20)
 	for i := range long {
 		long[i] = 'x'
 	}
-	if got := printable(string(long)); len(got) > maxText+8 {
+	if got := Printable(string(long)); len(got) > maxText+8 {
 		t.Errorf("%d bytes left", len(got))
 	}
 }

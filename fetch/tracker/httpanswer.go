@@ -46,7 +46,7 @@ func parseHTTP(body []byte) (Response, error) {
 		MinInterval: seconds(intOr(a.MinInterval, 0)),
 		Seeders:     count(intOr(a.Complete, 0)),
 		Leechers:    count(intOr(a.Incomplete, 0)),
-		Warning:     printable(text(a.Warning)),
+		Warning:     Printable(text(a.Warning)),
 		TrackerID:   trackerID(text(a.TrackerID)),
 	}
 	if len(a.Interval) > 0 {
@@ -111,7 +111,7 @@ func parsePeerDicts(raw []byte) ([]netip.AddrPort, error) {
 
 // failure reads a refusal and, by BEP 31, when to come back.
 func (a *httpAnswer) failure() error {
-	f := &FailureError{Reason: printable(text(a.Failure))}
+	f := &FailureError{Reason: Printable(text(a.Failure))}
 	if f.Reason == "" {
 		f.Reason = "no reason given"
 	}

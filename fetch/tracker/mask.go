@@ -32,7 +32,7 @@ func MaskURL(u string) string {
 	if p.RawQuery != "" {
 		b.WriteString("?" + maskQuery(p.RawQuery))
 	}
-	return printable(b.String())
+	return Printable(b.String())
 }
 
 func maskQuery(q string) string {

@@ -113,7 +113,7 @@ func (x *udpExchange) answer(now time.Time, b []byte) (udpStep, Response, error)
 	action, body := binary.BigEndian.Uint32(b), b[8:]
 	switch {
 	case action == udpError:
-		reason := printable(string(body[:min(len(body), 1024)]))
+		reason := Printable(string(body[:min(len(body), 1024)]))
 		if reason == "" {
 			reason = "no reason given"
 		}
