@@ -76,6 +76,7 @@ type Torrent struct {
 	announce announcers
 	searches searches
 	webs     []*webSeed
+	tables   map[bool]*webTable // of webs, by byPiece
 	in       *inbox[swarm.Event]
 	waits    waits
 	chosen   *selection // nil: all files

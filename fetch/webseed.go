@@ -93,20 +93,45 @@ func (t *Torrent) newWebSeed(u string, pieces bool, addr netip.AddrPort) (*webSe
 	}
 	if pieces {
 		cfg.InfoHash = t.meta.HashV1()
-		for i := range t.lay.NumPieces() {
-			n := int64(t.lay.PieceSize(i))
-			w.things = append(w.things, layout.Extent{Offset: t.lay.PieceOffset(i), Length: n})
-			cfg.Files = append(cfg.Files, webseed.File{Length: n})
-		}
-	} else {
-		w.things = t.lay.Files
-		for _, f := range info.Files {
-			cfg.Files = append(cfg.Files, webseed.File{Path: f.RawPath, Length: f.Length})
-		}
 	}
+	tab := t.webTable(pieces)
+	w.things, cfg.Files = tab.things, tab.files
 	var err error
 	w.seed, err = webseed.New(cfg)
 	return w, err
+}
+
+// webTable is what web seeds of one kind can be asked for. Those of a torrent share it:
+// half a million pieces are 25 MB of it.
+type webTable struct {
+	things []layout.Extent
+	files  []webseed.File
+}
+
+// webTable is for the goroutine of Add.
+func (t *Torrent) webTable(pieces bool) *webTable {
+	if tab := t.tables[pieces]; tab != nil {
+		return tab
+	}
+	tab := &webTable{things: t.lay.Files}
+	if pieces {
+		tab.things = make([]layout.Extent, t.lay.NumPieces())
+		tab.files = make([]webseed.File, t.lay.NumPieces())
+		for i := range tab.things {
+			n := int64(t.lay.PieceSize(i))
+			tab.things[i] = layout.Extent{Offset: t.lay.PieceOffset(i), Length: n}
+			tab.files[i] = webseed.File{Length: n}
+		}
+	} else {
+		for _, f := range t.meta.Info.Files {
+			tab.files = append(tab.files, webseed.File{Path: f.RawPath, Length: f.Length})
+		}
+	}
+	if t.tables == nil {
+		t.tables = map[bool]*webTable{}
+	}
+	t.tables[pieces] = tab
+	return tab
 }
 
 // run is the web seed's goroutine: it connects until the torrent ends or nothing can be

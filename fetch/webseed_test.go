@@ -577,6 +577,26 @@ func TestWebSeedOfPieces(t *testing.T) {
 	checkRead(t, tor, c)
 }
 
+// Many web seeds of a torrent of many pieces need no more memory for them than one.
+func TestWebSeedsShareTheirTables(t *testing.T) {
+	const seeds = maxWebSeeds
+	c := makeContent(t, 16<<20, 16<<10)
+	tor := &Torrent{s: newSession(t, Config{}), log: slog.New(slog.DiscardHandler), meta: c.meta, lay: Layout(c.meta)}
+	for i := range seeds {
+		c.meta.HTTPSeeds = append(c.meta.HTTPSeeds, fmt.Sprintf("http://127.0.0.1:1/%d", i))
+	}
+	webs := tor.newWebSeeds()
+	for _, w := range webs {
+		w.seed.Close()
+		if len(w.things) != tor.lay.NumPieces() || &w.things[0] != &webs[0].things[0] {
+			t.Errorf("%s has %d things of its own", w.name, len(w.things))
+		}
+	}
+	if len(webs) != seeds {
+		t.Errorf("%d web seeds", len(webs))
+	}
+}
+
 // Peers are told of peers and not of web seeds, which have no address.
 func TestWebSeedsAreNotGossip(t *testing.T) {
 	w := newWebServer(t)
