@@ -145,6 +145,7 @@ func (s *Session) watch(done <-chan struct{}) {
 			continue
 		}
 		s.log.Info("the network changed", "addresses_gone", len(c.gone), "addresses_new", c.came, "stood_still", c.slept)
+		s.forward.Moved()
 		for _, t := range s.all() {
 			t.networkChanged(c)
 		}

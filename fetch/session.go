@@ -137,7 +137,7 @@ func NewSession(cfg Config) (*Session, error) {
 		return nil, err
 	}
 	if port := s.Port(); cfg.Forward && port != 0 {
-		s.forward = natpmp.Keep(natpmp.Config{Port: port, Policy: cfg.Policy, Logger: cfg.Logger})
+		s.forward = natpmp.Keep(natpmp.Config{Port: port, Changed: s.portChanged, Policy: cfg.Policy, Logger: cfg.Logger})
 	}
 	s.trackers = tracker.NewClient(tracker.ClientConfig{
 		UserAgent: cfg.Client, Logger: cfg.Logger, Dial: cfg.Policy.DialContext, Resolve: cfg.Policy.LookupNetIP,
@@ -191,6 +191,18 @@ func (s *Session) Port() uint16 {
 		return a.Port()
 	}
 	return 0
+}
+
+// portChanged has everybody told of the port that peers reach us on now.
+func (s *Session) portChanged() {
+	for _, t := range s.all() {
+		t.announce.Moved()
+		t.searches.Want()
+	}
+	for _, p := range s.allPending() {
+		p.announce.Moved()
+		p.searches.Want()
+	}
 }
 
 // infoHashes are those of all torrents, also of those whose metadata is to come.

@@ -44,6 +44,9 @@ type Config struct {
 	Gateway netip.AddrPort
 	// Lifetime is asked for; zero means 2 h (RFC 6886, 3.3).
 	Lifetime time.Duration
+	// Changed, if not nil, is called when the gateway's port is another one than before;
+	// at first that is Port. It must not call Close.
+	Changed func()
 	// Policy is by which way to ask. nil: any.
 	Policy *netpolicy.Policy
 	// Logger is told of mappings and failures. nil: none.
@@ -54,6 +57,7 @@ type Config struct {
 type Mapping struct {
 	cfg      Config
 	external atomic.Uint32
+	moved    chan struct{} // has a token when the network has changed
 	stop     context.CancelFunc
 	done     chan struct{}
 }
@@ -65,7 +69,7 @@ func Keep(cfg Config) *Mapping {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	ctx, stop := context.WithCancel(context.Background())
-	m := &Mapping{cfg: cfg, stop: stop, done: make(chan struct{})}
+	m := &Mapping{cfg: cfg, moved: make(chan struct{}, 1), stop: stop, done: make(chan struct{})}
 	go m.run(ctx)
 	return m
 }
@@ -76,6 +80,17 @@ func (m *Mapping) Port() uint16 {
 		return 0
 	}
 	return uint16(m.external.Load())
+}
+
+// Moved says that another gateway may be there now: it is asked at once.
+func (m *Mapping) Moved() {
+	if m == nil {
+		return
+	}
+	select {
+	case m.moved <- struct{}{}:
+	default:
+	}
 }
 
 // Close takes the mapping back and returns when that is done, or has failed.
@@ -89,8 +104,8 @@ func (m *Mapping) Close() {
 
 func (m *Mapping) run(ctx context.Context) {
 	defer close(m.done)
-	for {
-		port, life, err := m.ask(ctx, m.Port(), m.cfg.Lifetime)
+	for told := m.cfg.Port; ; {
+		port, life, err := m.ask(ctx, cmp.Or(m.Port(), m.cfg.Port), m.cfg.Lifetime)
 		wait := retry
 		switch {
 		case ctx.Err() != nil:
@@ -103,10 +118,16 @@ func (m *Mapping) run(ctx context.Context) {
 			}
 			wait = life / 2
 		}
+		if now := cmp.Or(m.Port(), m.cfg.Port); now != told && ctx.Err() == nil {
+			if told = now; m.cfg.Changed != nil {
+				m.cfg.Changed()
+			}
+		}
 		select {
 		case <-ctx.Done():
 			m.release()
 			return
+		case <-m.moved:
 		case <-time.After(wait):
 		}
 	}

@@ -55,7 +55,7 @@ func TestMapping(t *testing.T) {
 	peertest.NoLeaks(t)
 	gw, asks := gateway(t, "127.0.0.1:0", 0)
 	m := Keep(Config{Port: 6881, Gateway: gw, Lifetime: 2 * time.Second})
-	if q := <-asks; q != (ask{6881, 0, 2}) {
+	if q := <-asks; q != (ask{6881, 6881, 2}) {
 		t.Errorf("asked %+v", q)
 	}
 	if q := <-asks; q != (ask{6881, 40000, 2}) { // renewed at half of its time
@@ -70,6 +70,34 @@ func TestMapping(t *testing.T) {
 	}
 	if m.Port() != 0 {
 		t.Error("mapped after the end")
+	}
+}
+
+// Whoever tells others of the port has to hear that it is another one; and on another
+// network another gateway is there.
+func TestMoved(t *testing.T) {
+	peertest.NoLeaks(t)
+	gw, asks := gateway(t, "127.0.0.1:0", 0)
+	changed := make(chan struct{}, 10)
+	m := Keep(Config{Port: 6881, Gateway: gw, Changed: func() { changed <- struct{}{} }})
+	defer m.Close()
+	<-asks
+	select {
+	case <-changed:
+	case <-time.After(10 * time.Second):
+		t.Fatal("nobody is told of the port")
+	}
+	if m.Port() != 40000 {
+		t.Errorf("told of port %d", m.Port())
+	}
+	m.Moved()
+	select {
+	case <-asks: // an hour early
+	case <-time.After(10 * time.Second):
+		t.Fatal("not asked again")
+	}
+	if len(changed) > 0 {
+		t.Error("told of the same port again")
 	}
 }
 
@@ -104,7 +132,7 @@ func TestDefaultRoute(t *testing.T) {
 	peertest.IP(t, "addr add 10.3.0.1/32 dev lo") // we are the gateway as well
 	_, asks := gateway(t, "10.3.0.1:5351", 0)
 	m := Keep(Config{Port: 7000})
-	if q := <-asks; q != (ask{7000, 0, 7200}) {
+	if q := <-asks; q != (ask{7000, 7000, 7200}) {
 		t.Errorf("asked %+v", q)
 	}
 	m.Close()
