@@ -181,6 +181,7 @@ func (n *Node) ring() {
 // announce says from time to time which torrents there are.
 func (n *Node) announce() {
 	timer := time.NewTimer(0)
+	timer.Stop() // until there is a torrent; those that come at once are told of together
 	defer timer.Stop()
 	var last time.Time
 	for {
