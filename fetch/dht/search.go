@@ -16,8 +16,10 @@ const (
 	announceEvery = 15 * time.Minute
 	// wantEvery is the least time between two lookups when peers run low.
 	wantEvery = time.Minute
-	// firstRetry is the time to the next lookup after one that found nobody; it
-	// doubles each time, up to lastRetry.
+	// few peers are hardly a swarm: one of them is who announced himself before. After
+	// a lookup that found no more the next comes in firstRetry; that doubles each time,
+	// up to lastRetry.
+	few                   = 2
 	firstRetry, lastRetry = 5 * time.Second, 5 * time.Minute
 	// lookupTimeout bounds one lookup.
 	lookupTimeout = time.Minute
@@ -97,16 +99,16 @@ func (s *Search) Close() {
 
 func (s *Search) run(ctx context.Context) {
 	defer close(s.done)
-	for empty := 0; ; {
+	for failed := 0; ; {
 		n, ok := s.turn(ctx)
 		if !ok {
 			return
 		}
 		wait := announceEvery
-		if empty++; n > 0 {
-			empty = 0
+		if failed++; n > few {
+			failed = 0
 		} else {
-			wait = min(firstRetry<<min(empty-1, 10), lastRetry)
+			wait = min(firstRetry<<min(failed-1, 10), lastRetry)
 		}
 		if !s.pause(ctx, wait) {
 			return
@@ -146,7 +148,7 @@ func (s *Search) pause(ctx context.Context, wait time.Duration) bool {
 }
 
 // lookup asks the nodes closest to the torrent, in both families at once, and
-// announces us to them. It returns how many peers they told.
+// announces us to them. It returns how many peers they told of.
 func (s *Search) lookup(ctx context.Context) int {
 	ctx, cancel := context.WithTimeout(ctx, lookupTimeout)
 	defer cancel()
@@ -164,7 +166,7 @@ func (s *Search) lookup(ctx context.Context) int {
 	return sum
 }
 
-func (s *Search) lookupIn(ctx context.Context, n *node) (count int) {
+func (s *Search) lookupIn(ctx context.Context, n *node) int {
 	var opts []lib.AnnounceOpt
 	if s.port != 0 {
 		opts = append(opts, lib.AnnouncePeer(lib.AnnouncePeerOpts{Port: int(s.port)}))
@@ -175,14 +177,16 @@ func (s *Search) lookupIn(ctx context.Context, n *node) (count int) {
 		return 0
 	}
 	defer context.AfterFunc(ctx, a.Close)()
+	seen := make(map[netip.AddrPort]struct{}) // several nodes tell of the same ones
 	for v := range a.Peers {
 		addrs := make([]netip.AddrPort, len(v.Peers))
 		for i, p := range v.Peers {
 			addrs[i] = addrOf(p)
+			seen[addrs[i]] = struct{}{}
 		}
-		if count += len(addrs); len(addrs) > 0 && ctx.Err() == nil {
+		if len(addrs) > 0 && ctx.Err() == nil {
 			s.report(addrOf(v.Addr).Addr(), addrs)
 		}
 	}
-	return count
+	return len(seen)
 }
