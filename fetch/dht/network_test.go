@@ -1,6 +1,7 @@
 package dht
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -118,8 +119,15 @@ func (s *socket) LocalAddr() net.Addr              { return net.UDPAddrFromAddrP
 func (s *socket) SetDeadline(time.Time) error      { return nil }
 func (s *socket) SetWriteDeadline(time.Time) error { return nil }
 
+// racing is set under the race detector, which crashes now and then in a bubble whose
+// timers start goroutines (golang/go#78156). `make race` runs this package without it too.
+var racing bool
+
 // bubble runs f in virtual time, and then lets the library end what it has under way.
 func bubble(t *testing.T, f func(t *testing.T, n *internet)) {
+	if racing {
+		t.Skip("the race detector crashes in bubbles with the library's timers")
+	}
 	synctest.Test(t, func(t *testing.T) {
 		f(t, newInternet())
 		time.Sleep(time.Minute)
@@ -194,6 +202,45 @@ func TestFindsWhoAnnounces(t *testing.T) {
 		found := collect(all[9], 0, 10*time.Second)
 		if want := netip.AddrPortFrom(host(5).Addr(), 7000); !slices.Contains(found, want) {
 			t.Errorf("found %v, want %v", found, want)
+		}
+	})
+}
+
+// Whoever has announced himself finds himself next: that is not yet a swarm, and a peer
+// who comes later is found soon.
+func TestFindsLatePeerThoughItFoundItself(t *testing.T) {
+	bubble(t, func(t *testing.T, n *internet) {
+		all := n.swarmOf(t, 12)
+		defer closeAll(all)
+		n.mu.Lock()
+		n.tap = func(_, to netip.AddrPort, b []byte) bool { // nobody tells it directly
+			return to != host(9) || !bytes.Contains(b, []byte("announce_peer"))
+		}
+		n.mu.Unlock()
+		var mu sync.Mutex
+		found := map[netip.AddrPort]bool{}
+		s := all[9].Search(hash, 7001, func(_ netip.Addr, addrs []netip.AddrPort) {
+			mu.Lock()
+			defer mu.Unlock()
+			for _, a := range addrs {
+				found[a] = true
+			}
+		})
+		defer s.Close()
+		has := func(i int, port uint16) bool {
+			mu.Lock()
+			defer mu.Unlock()
+			return found[netip.AddrPortFrom(host(i).Addr(), port)]
+		}
+		time.Sleep(20 * time.Second)
+		if !has(9, 7001) {
+			t.Error("did not find itself")
+		}
+		late := all[5].Search(hash, 7000, nobody)
+		defer late.Close()
+		time.Sleep(time.Minute)
+		if !has(5, 7000) {
+			t.Error("did not find who came late")
 		}
 	})
 }
@@ -300,7 +347,12 @@ func TestAddNode(t *testing.T) {
 		for range 2 * maxPings {
 			alone.AddNode(host(3)) // must not block
 		}
-		if found := collect(alone, 0, time.Minute); len(found) == 0 {
+		found := collect(alone, 0, time.Minute)
+		for try := 0; len(found) == 0 && try < 3; try++ { // what it sent may be what a limit dropped
+			alone.AddNode(host(3))
+			found = collect(alone, 0, time.Minute)
+		}
+		if len(found) == 0 {
 			t.Error("nobody was found")
 		}
 	})
@@ -365,7 +417,7 @@ func TestReadOnly(t *testing.T) {
 		n.tap = func(from, to netip.AddrPort, b []byte) bool {
 			mu.Lock()
 			defer mu.Unlock()
-			late := time.Since(since) > probation+time.Minute
+			late := time.Since(since) > probation+40*time.Minute // its trial begins again with a new id
 			if from == behind {
 				asked[to] = time.Now()
 				if m, _ := clean(b); late && m.query && slices.Contains(bytesOf(b), "ro") {
@@ -379,7 +431,7 @@ func TestReadOnly(t *testing.T) {
 		n.mu.Unlock()
 		d := n.join(t, 20, func(c *Config) { c.many = 3 })
 		defer d.Close()
-		time.Sleep(probation + 20*time.Minute)
+		time.Sleep(probation + time.Hour)
 		if st := d.Status(); !st.ReadOnly {
 			t.Errorf("%+v", st)
 		}
