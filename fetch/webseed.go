@@ -268,7 +268,11 @@ func (t *Torrent) banned(c swarm.Banned) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.why, w.next = c.Why, time.Time{}
-	close(w.out)
+	select {
+	case <-w.out: // banned before, and forgotten
+	default:
+		close(w.out)
+	}
 }
 
 // webPart is a range of one thing that a web seed is asked for.

@@ -64,7 +64,7 @@ var clients = []client{
 		name: "rtorrent", run: runRtorrent, version: []string{"rtorrent", "-h"},
 		lacks: map[string]string{
 			v2: "knows v1 only", ipv6: "binds to no address of IPv6", byLSD: "has none",
-			byDHT:                      "takes an answer that names 127.0.0.1 for one that names 54.58.127.0, and is not always found",
+			byDHT + ": " + findsSeed:   "takes an answer that names 127.0.0.1 for one that names 54.58.127.0",
 			byPEX + ": " + tellsUs:     "tells nobody within a minute",
 			hybrid + ": " + mountReads: padding, hybrid + ": " + readsByLink: padding,
 			hybrid + ": " + getsByLink: "takes no peers of links",
