@@ -29,8 +29,8 @@ func TestCool(t *testing.T) {
 		}
 	}
 	first := s.ahead.vlog.path(1)
-	for inCore(t, first) > 8<<20 {
-		if t.Context().Err() != nil {
+	for begun := time.Now(); inCore(t, first) > 8<<20; { // the kernel tells nobody
+		if time.Since(begun) > time.Minute {
 			t.Fatalf("%d bytes of %s are still in memory", inCore(t, first), first)
 		}
 		time.Sleep(10 * time.Millisecond)
