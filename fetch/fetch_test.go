@@ -38,9 +38,15 @@ func makeContent(t testing.TB, size, pieceLength int) content {
 		sum := sha1.Sum(data[at:min(at+pieceLength, size)])
 		pieces = append(pieces, sum[:]...)
 	}
-	raw, err := bencode.Marshal(map[string]any{"info": map[string]any{
+	return content{parsed(t, map[string]any{"info": map[string]any{
 		"name": "data.bin", "length": size, "piece length": pieceLength, "pieces": string(pieces),
-	}})
+	}}), data}
+}
+
+// parsed is the torrent of these keys.
+func parsed(t testing.TB, keys map[string]any) *metainfo.MetaInfo {
+	t.Helper()
+	raw, err := bencode.Marshal(keys)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -48,7 +54,7 @@ func makeContent(t testing.TB, size, pieceLength int) content {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return content{m, data}
+	return m
 }
 
 // full returns a store that has everything.

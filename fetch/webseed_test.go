@@ -21,8 +21,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/anacrolix/torrent/bencode"
-
 	"github.com/qqbtfs/qqbtfs/cache/memstore"
 	"github.com/qqbtfs/qqbtfs/fetch/metainfo"
 	"github.com/qqbtfs/qqbtfs/fetch/swarm"
@@ -145,18 +143,10 @@ func album(t *testing.T, w *webServer) content {
 		sum := sha1.Sum(all[at:min(at+pieceLength, len(all))])
 		pieces = append(pieces, sum[:]...)
 	}
-	raw, err := bencode.Marshal(map[string]any{
+	return content{parsed(t, map[string]any{
 		"url-list": w.URL + "/base",
 		"info":     map[string]any{"name": `an\album`, "files": files, "piece length": pieceLength, "pieces": string(pieces), "private": 1},
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	m, err := metainfo.Parse(raw)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return content{m, all}
+	}), all}
 }
 
 func checkFiles(t *testing.T, tor *Torrent, c content) {
