@@ -424,6 +424,7 @@ func (m *mounting) linger(ctx context.Context) {
 // the swarms are left, the stores closed. The control socket closes last, for
 // its clients wait for the end.
 func (m *mounting) down() error {
+	began := time.Now()
 	var errs []error
 	if m.node != nil {
 		m.node.sess.FailReads()
@@ -432,7 +433,7 @@ func (m *mounting) down() error {
 		errs = append(errs, fail(codeMount, m.fs.Unmount(context.Background())))
 	}
 	if m.node != nil {
-		errs = append(errs, m.node.close())
+		errs = append(errs, m.node.closeSince(began))
 	}
 	if m.control != nil {
 		m.a.log.Info("ended", "at", m.place.mountpoint)

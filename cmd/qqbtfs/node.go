@@ -20,9 +20,11 @@ import (
 	"github.com/qqbtfs/qqbtfs/peerconn/wire"
 )
 
-// closeTimeout bounds the last announces when a node closes. A mount has to be gone two
-// seconds after it was told to, whatever its trackers do.
-const closeTimeout = time.Second
+// A mount has to be gone two seconds after it was told to, whatever its trackers do.
+const (
+	closeTimeout = time.Second            // of the last announces when a node closes
+	farewell     = 300 * time.Millisecond // what they have at least, however long the unmount took
+)
 
 // node is this process's part in the swarms: a session and its torrents, each
 // with its store.
@@ -221,8 +223,11 @@ func window(opt joinOptions) int64 {
 }
 
 // close leaves the swarms and closes the stores.
-func (n *node) close() error {
-	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
+func (n *node) close() error { return n.closeSince(time.Now()) }
+
+// closeSince closes a node of which the end began some time ago.
+func (n *node) closeSince(began time.Time) error {
+	ctx, cancel := context.WithTimeout(context.Background(), max(closeTimeout-time.Since(began), farewell))
 	defer cancel()
 	errs := []error{n.sess.Close(ctx)}
 	n.joining.Wait()

@@ -150,9 +150,9 @@ func TestSignalInBackground(t *testing.T) {
 	m.awaitGone(pid)
 }
 
-// unmountLimit is the bound of an unmount with a blocked read. The aim is one second;
-// the rest is for a machine that is busy with other tests.
-const unmountLimit = 2 * time.Second
+// unmountLimit is the bound of an unmount. The promise is two seconds, and `make bench`
+// measures it; the rest is for a machine that is busy with other tests.
+const unmountLimit = 4 * time.Second
 
 // A read that waits does not hold up the unmount, and status tells what it waits for.
 func TestUnmountWithBlockedRead(t *testing.T) {
