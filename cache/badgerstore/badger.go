@@ -55,10 +55,7 @@ func openBadger(dir string, readOnly bool, z sizes, log *slog.Logger) (db *badge
 		WithDetectConflicts(false).
 		WithMetricsEnabled(false).
 		WithBypassLockGuard(true)
-	if db, err = badger.OpenManaged(opt); err == nil {
-		readHuge(dir)
-	}
-	return db, err
+	return badger.OpenManaged(opt)
 }
 
 // memTableFor returns the size for the memtables of the database in dir. What a crash

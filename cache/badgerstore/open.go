@@ -172,6 +172,7 @@ func (s *Store) load(db *badger.DB) (err error) {
 			err = fmt.Errorf("records: panic: %v", r)
 		}
 	}()
+	s.cool.adopt(readHuge(db.Opts().Dir))
 	txn := db.NewTransactionAt(latest, false)
 	defer txn.Discard()
 	opt := badger.DefaultIteratorOptions

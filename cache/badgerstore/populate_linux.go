@@ -6,6 +6,7 @@ import (
 	"iter"
 	"os"
 	"path/filepath"
+	"sort"
 	"strings"
 	"unsafe"
 
@@ -71,14 +72,27 @@ func (m *mapping) find(name string) bool {
 }
 
 // readHuge has the value-log files in dir, which have just been mapped, read in huge
-// pages.
-func readHuge(dir string) {
+// pages, and returns where they are, in the order of their addresses.
+func readHuge(dir string) (logs []mapping) {
 	isLog := func(name string) bool { return filepath.Dir(name) == dir && filepath.Ext(name) == ".vlog" }
 	for m := range mappings(isLog) {
 		if m.off == 0 {
 			m.wantHuge()
+			logs = append(logs, m)
 		}
 	}
+	return logs
+}
+
+// locate returns which of the files, which are in the order of their addresses, v is a
+// part of, and where in it v is.
+func locate(files []mapping, v []byte) (file int, off int64, ok bool) {
+	at := uintptr(unsafe.Pointer(unsafe.SliceData(v)))
+	file = sort.Search(len(files), func(i int) bool { return at < files[i].start+files[i].size })
+	if file == len(files) || at < files[file].start {
+		return 0, 0, false
+	}
+	return file, int64(at - files[file].start), true
 }
 
 // mappings returns the parts of the mapped files that match, by the list that the
@@ -121,7 +135,7 @@ func populateRead(v []byte) {
 // memory back. What is meanwhile in the place of the mapping, if that ends, is at worst
 // read from disk again.
 func pageOut(name string, off, n int64) error {
-	f, err := os.OpenFile(name, os.O_RDWR, 0)
+	f, err := os.Open(name)
 	if err != nil {
 		return err
 	}

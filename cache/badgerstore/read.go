@@ -78,7 +78,9 @@ func (s *Store) tryRead(dst []byte, index, off int) (err error) {
 	for len(dst) > 0 {
 		slab, begin := off/slabSize, off%slabSize
 		n := min(len(dst), slabLen(size, slab)-begin)
-		if err := readSlab(txn, slabKey(index, slab), slabLen(size, slab), rec.sum(slab), dst[:n], begin); err != nil {
+		saw := func(v []byte) { s.cool.saw(index, slab, v) }
+		err := readSlab(txn, slabKey(index, slab), slabLen(size, slab), rec.sum(slab), dst[:n], begin, saw)
+		if err != nil {
 			return err
 		}
 		dst, off = dst[n:], off+n
@@ -96,12 +98,13 @@ func readRecord(txn *badger.Txn, index, size int) (record, error) {
 }
 
 // readSlab fills dst from begin of the slab at key, after checking that all of it
-// has the length size and the checksum sum.
-func readSlab(txn *badger.Txn, key []byte, size int, sum uint32, dst []byte, begin int) error {
+// has the length size and the checksum sum. It shows saw where it lies.
+func readSlab(txn *badger.Txn, key []byte, size int, sum uint32, dst []byte, begin int, saw func([]byte)) error {
 	return readValue(txn, key, func(v []byte) error {
 		if len(v) != size {
 			return fmt.Errorf("slab of %d bytes, not %d", len(v), size)
 		}
+		saw(v)
 		populateRead(v)
 		if len(dst) == size {
 			copy(dst, v)
