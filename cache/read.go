@@ -15,7 +15,7 @@ type window struct{ next, end int }
 
 // maxLoaders is how many pieces are checked ahead at once. With one, a reader
 // is no faster than one core hashes.
-const maxLoaders = 2
+const maxLoaders = 4
 
 // ReadAt implements Store. It may wait for the disk and for a piece's hash.
 func (c *Cache) ReadAt(dst []byte, index, off int) error {
@@ -41,10 +41,7 @@ func (c *Cache) readOnce(dst []byte, index, off int) (ok bool, err error) {
 	s := &c.slots[index]
 	switch r, l := s.ram, s.load; {
 	case r != nil:
-		c.touch(r)
-		c.noteRead(index)
-		c.countRead(index, len(dst))
-		c.stats.RAMHits++
+		c.hit(r, len(dst))
 		c.mu.Unlock()
 		copy(dst, r.Bytes()[off:])
 		r.Release()
@@ -75,6 +72,26 @@ func (c *Cache) readOnce(dst []byte, index, off int) (ok bool, err error) {
 		c.mu.Unlock()
 		return false, c.load(index, l)
 	}
+}
+
+// Lend implements Lender.
+func (c *Cache) Lend(index, n int) (p Piece, ok bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed || c.cfg.CheckRange(index, 0, n) != nil || c.slots[index].ram == nil {
+		return Piece{}, false
+	}
+	r := c.slots[index].ram
+	c.hit(r, n)
+	return r.Piece, true
+}
+
+// hit books a read of n bytes of r and takes a reference to it. c.mu is held.
+func (c *Cache) hit(r *resident, n int) {
+	c.touch(r)
+	c.noteRead(r.Index())
+	c.countRead(r.Index(), n)
+	c.stats.RAMHits++
 }
 
 // countRead notes a read of n bytes and reports whether piece i has been read as a

@@ -65,6 +65,14 @@ type Store interface {
 	Close() error
 }
 
+// Lender is what a Store may implement besides: it lends what it has in memory, for
+// whom a copy would cost time.
+type Lender interface {
+	// Lend returns piece index if its bytes are in memory, for a reader of n bytes of it.
+	// The caller releases it.
+	Lend(index, n int) (p Piece, ok bool)
+}
+
 // Stats is a store's account of itself. Sizes are in bytes.
 type Stats struct {
 	Pieces    int    `json:"pieces"`               // pieces had, in any tier

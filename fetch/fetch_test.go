@@ -6,10 +6,10 @@ import (
 	"crypto/sha1"
 	"errors"
 	"fmt"
-	"io"
 	"math/rand/v2"
 	"net/netip"
 	"os"
+	"slices"
 	"testing"
 	"time"
 
@@ -17,6 +17,7 @@ import (
 
 	"github.com/qqbtfs/qqbtfs/cache"
 	"github.com/qqbtfs/qqbtfs/cache/memstore"
+	"github.com/qqbtfs/qqbtfs/fetch/layout"
 	"github.com/qqbtfs/qqbtfs/fetch/metainfo"
 )
 
@@ -133,10 +134,51 @@ func checkRead(t *testing.T, tor *Torrent, c content) {
 	t.Helper()
 	r := tor.NewReader(0)
 	defer r.Close()
-	got := make([]byte, len(c.data)+10)
-	n, err := r.ReadAt(context.Background(), got, 0)
-	if n != len(c.data) || !errors.Is(err, io.EOF) || !bytes.Equal(got[:n], c.data) {
-		t.Fatalf("read %d bytes, %v; want %d and EOF", n, err, len(c.data))
+	got := make([]byte, len(c.data))
+	if err := readAt(context.Background(), r, got, 0); err != nil || !bytes.Equal(got, c.data) {
+		t.Fatalf("read: %v, same: %t", err, bytes.Equal(got, c.data))
+	}
+}
+
+// readAt fills p by one Read.
+func readAt(ctx context.Context, r *Reader, p []byte, off int64) error {
+	d, err := r.Read(ctx, make([]byte, len(p)), off)
+	copy(p, slices.Concat(d.Parts...))
+	d.Release()
+	return err
+}
+
+// What is in memory is lent, and given back.
+func TestReadBorrows(t *testing.T) {
+	c := makeContent(t, 4*layout.BlockSize, layout.BlockSize)
+	pool := cache.NewPool(layout.BlockSize, 0)
+	st := cache.New(cache.Config{Geometry: Geometry(c.meta), Pool: pool})
+	tor := add(t, newSession(t, Config{}), TorrentConfig{Meta: c.meta, Store: st})
+	for i := range 4 {
+		buf := pool.Get(layout.BlockSize)
+		copy(buf.Bytes(), c.data[i*layout.BlockSize:])
+		p, err := cache.Verify(i, Geometry(c.meta).Sum(i), buf)
+		if err != nil || st.Put(t.Context(), p) != nil {
+			t.Fatal("put: ", err)
+		}
+	}
+	r := tor.NewReader(0)
+	defer r.Close()
+	buf := make([]byte, 3*layout.BlockSize)
+	d, err := r.Read(t.Context(), buf, 1000)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := slices.Concat(d.Parts...); !bytes.Equal(got, c.data[1000:][:len(buf)]) || slices.Max(buf) != 0 {
+		t.Errorf("%d bytes in %d parts, right: %t, copied: %t", len(got), len(d.Parts), bytes.Equal(got, c.data[1000:][:len(buf)]), slices.Max(buf) != 0)
+	}
+	st.Close()
+	if n := pool.InUse(); n != 4 {
+		t.Errorf("%d pieces are kept while they are lent", n)
+	}
+	d.Release()
+	if n := pool.InUse(); n != 0 {
+		t.Errorf("%d pieces are not given back", n)
 	}
 }
 
@@ -150,13 +192,11 @@ func TestReadFetchesOnlyWhatItNeeds(t *testing.T) {
 	touched := map[int]bool{}
 	for _, k := range rnd.Perm(7) { // far enough apart to be no run
 		off, n := k*1_200_000+rnd.IntN(60_000), rnd.IntN(70_000)
-		p := make([]byte, n)
-		k, err := r.ReadAt(context.Background(), p, int64(off))
-		want := c.data[off:min(off+n, len(c.data))]
-		if k != len(want) || !bytes.Equal(p[:k], want) || (err != nil) != (k < n) {
-			t.Fatalf("ReadAt(%d bytes, %d) = %d, %v", n, off, k, err)
+		p := make([]byte, min(n, len(c.data)-off))
+		if err := readAt(context.Background(), r, p, int64(off)); err != nil || !bytes.Equal(p, c.data[off:][:len(p)]) {
+			t.Fatalf("%d bytes at %d: %v", n, off, err)
 		}
-		for i := off >> 16; k > 0 && i <= (off+k-1)>>16; i++ {
+		for i := off >> 16; len(p) > 0 && i <= (off+len(p)-1)>>16; i++ {
 			touched[i] = true
 		}
 	}
@@ -170,7 +210,7 @@ func TestReadTimesOutAndSaysWhy(t *testing.T) {
 	tor := add(t, newSession(t, Config{ReadTimeout: 50 * time.Millisecond}), TorrentConfig{Meta: c.meta, Store: memstore.New(Geometry(c.meta))})
 	r := tor.NewReader(0)
 	defer r.Close()
-	_, err := r.ReadAt(context.Background(), make([]byte, 10), 0)
+	err := readAt(context.Background(), r, make([]byte, 10), 0)
 	if !errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Fatalf("got %v, want a deadline error", err)
 	}
@@ -184,7 +224,7 @@ func TestLostPieceTimesOut(t *testing.T) {
 	tor := add(t, newSession(t, Config{ReadTimeout: 50 * time.Millisecond}), TorrentConfig{Meta: c.meta, Store: st})
 	r := tor.NewReader(0)
 	defer r.Close()
-	_, err := r.ReadAt(context.Background(), make([]byte, 10), 0)
+	err := readAt(context.Background(), r, make([]byte, 10), 0)
 	if !errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Fatalf("got %v, want a deadline error", err)
 	}
@@ -202,7 +242,7 @@ func TestCloseFailsReads(t *testing.T) {
 	r := tor.NewReader(0)
 	failed := make(chan error)
 	go func() {
-		_, err := r.ReadAt(context.Background(), make([]byte, 10), 0)
+		err := readAt(context.Background(), r, make([]byte, 10), 0)
 		failed <- err
 	}()
 	for len(tor.Status().Waiting) == 0 {

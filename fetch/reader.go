@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"time"
 
@@ -66,25 +65,33 @@ func (r *Reader) Close() error {
 	return nil
 }
 
-// ReadAt fills p with the file's bytes from off on. It waits for pieces that are
-// not here until they are, ctx ends, the session's ReadTimeout has passed
-// (os.ErrDeadlineExceeded) or the torrent closes (ErrClosed). It returns less
-// than len(p) bytes only with an error, which is io.EOF at the end of the file.
-func (r *Reader) ReadAt(ctx context.Context, p []byte, off int64) (int, error) {
-	if off < 0 {
-		return 0, fmt.Errorf("fetch: read at negative offset %d", off)
+// Read returns the bytes [off, off+len(buf)), which are in the file, in parts: pieces that
+// are in memory are lent, not copied, and the rest lies in buf. It waits for pieces that
+// are not here until they are, ctx ends, the session's ReadTimeout has passed
+// (os.ErrDeadlineExceeded) or the torrent closes (ErrClosed).
+func (r *Reader) Read(ctx context.Context, buf []byte, off int64) (Data, error) {
+	if off < 0 || off+int64(len(buf)) > r.size {
+		return Data{}, fmt.Errorf("fetch: read of %d bytes at %d of a file of %d", len(buf), off, r.size)
 	}
-	n := int(max(min(int64(len(p)), r.size-off), 0))
-	if n > 0 {
-		r.note(off, int64(n))
-		if err := r.read(ctx, p[:n], off); err != nil {
-			return 0, err
-		}
+	if len(buf) == 0 {
+		return Data{}, nil
 	}
-	if n < len(p) {
-		return n, io.EOF
+	r.note(off, int64(len(buf)))
+	return r.read(ctx, buf, off)
+}
+
+// Data are bytes of a file, valid until Release.
+type Data struct {
+	Parts  [][]byte // in order, read-only
+	pieces []cache.Piece
+}
+
+// Release gives back what was borrowed.
+func (d *Data) Release() {
+	for _, p := range d.pieces {
+		p.Release()
 	}
-	return n, nil
+	*d = Data{}
 }
 
 // note records a read in the window and tells the torrent when the window moved
@@ -116,9 +123,9 @@ func (r *Reader) pieces(from, to int64) (first, last int) {
 	return first, int((base + to - 1) / r.t.lay.PieceLength)
 }
 
-// read copies from the cache and waits for what it lacks. All missing pieces are
-// asked for before the first is waited for.
-func (r *Reader) read(ctx context.Context, p []byte, off int64) error {
+// read takes from the cache and waits for what it lacks. All missing pieces are
+// asked for before the first is waited for. What nobody lends is copied into p.
+func (r *Reader) read(ctx context.Context, p []byte, off int64) (d Data, err error) {
 	a := &attempt{r: r, ctx: ctx, waiting: map[layout.Span]*wait{}, end: time.Now().Add(r.t.s.cfg.ReadTimeout)}
 	defer a.leave()
 	var spans []layout.Span
@@ -130,12 +137,26 @@ func (r *Reader) read(ctx context.Context, p []byte, off int64) error {
 	}
 	r.t.ringIfDirty()
 	for _, span := range spans {
-		if err := a.span(p[:span.Length], span); err != nil {
-			return err
+		part := p[:span.Length]
+		if piece, ok := r.t.borrow(span); ok {
+			part = piece.Bytes()[span.Begin:][:span.Length]
+			d.pieces = append(d.pieces, piece)
+		} else if err := a.span(part, span); err != nil {
+			d.Release()
+			return Data{}, err
 		}
+		d.Parts = append(d.Parts, part)
 		p = p[span.Length:]
 	}
-	return nil
+	return d, nil
+}
+
+// borrow returns the span's piece if the store lends it.
+func (t *Torrent) borrow(span layout.Span) (cache.Piece, bool) {
+	if lender, ok := t.store.(cache.Lender); ok {
+		return lender.Lend(span.Piece, span.Length)
+	}
+	return cache.Piece{}, false
 }
 
 // attempt is one read on its way.

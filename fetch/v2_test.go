@@ -105,7 +105,7 @@ func (f files) check(t *testing.T, tor *Torrent) {
 		}
 		r := tor.NewReader(i)
 		got := make([]byte, len(want))
-		if _, err := r.ReadAt(t.Context(), got, 0); err != nil || !bytes.Equal(got, want) {
+		if err := readAt(t.Context(), r, got, 0); err != nil || !bytes.Equal(got, want) {
 			t.Errorf("%s: %v, same: %t", file.Path, err, bytes.Equal(got, want))
 		}
 		r.Close()
@@ -147,7 +147,7 @@ func firstByte(t testing.TB, tor *Torrent, want []byte) time.Duration {
 	start := time.Now()
 	got := make([]byte, 16<<10)
 	const off = 9<<20 + 300
-	if _, err := r.ReadAt(t.Context(), got, off); err != nil || !bytes.Equal(got, want[off:off+len(got)]) {
+	if err := readAt(t.Context(), r, got, off); err != nil || !bytes.Equal(got, want[off:off+len(got)]) {
 		t.Errorf("read: %v, same: %t", err, bytes.Equal(got, want[off:off+len(got)]))
 	}
 	return time.Since(start)
@@ -251,10 +251,10 @@ func TestReadOfBadBlock(t *testing.T) {
 	r := tor.NewReader(0)
 	defer r.Close()
 	p := make([]byte, wire.BlockSize)
-	if _, err := r.ReadAt(t.Context(), p, 3*wire.BlockSize); !errors.Is(err, os.ErrDeadlineExceeded) {
+	if err := readAt(t.Context(), r, p, 3*wire.BlockSize); !errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Errorf("a bad block: %v, want that it is not there", err)
 	}
-	if _, err := r.ReadAt(t.Context(), p, 4*wire.BlockSize); err != nil || !bytes.Equal(p, f.data["00.bin"][4*wire.BlockSize:][:len(p)]) {
+	if err := readAt(t.Context(), r, p, 4*wire.BlockSize); err != nil || !bytes.Equal(p, f.data["00.bin"][4*wire.BlockSize:][:len(p)]) {
 		t.Errorf("a good block: %v", err)
 	}
 }

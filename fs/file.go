@@ -1,8 +1,8 @@
 package fs
 
 import (
-	"errors"
 	"io"
+	"slices"
 	"sync"
 	"syscall"
 
@@ -111,13 +111,38 @@ func (f *filesystem) Read(cancel <-chan struct{}, in *fuse.ReadIn, buf []byte) (
 	ctx := &readContext{interrupt: cancel, ending: f.ending, abandoned: func(interrupted bool) bool {
 		return f.abandoned(in.Pid, interrupted)
 	}}
-	n, err := h.ReadAt(ctx, p, int64(in.Offset))
+	d, err := h.Read(ctx, p, int64(in.Offset))
 	abandoned := ctx.finish()
-	switch {
-	case n == len(p) && (err == nil || errors.Is(err, io.EOF)):
-		return fuse.ReadResultData(p), fuse.OK
-	case err == nil:
-		err = io.ErrUnexpectedEOF
+	if err != nil {
+		return nil, errno(err, abandoned)
 	}
-	return nil, errno(err, abandoned)
+	r := &readResult{d}
+	if r.Size() != len(p) {
+		r.Done()
+		return nil, errno(io.ErrUnexpectedEOF, abandoned)
+	}
+	return r, fuse.OK
+}
+
+// readResult is a fuse.ReadResult of parts that are written as they lie: go-fuse finds
+// Slices.
+type readResult struct{ Data }
+
+func (r *readResult) Slices() ([][]byte, fuse.Status) { return r.Parts, fuse.OK }
+
+func (r *readResult) Size() (n int) {
+	for _, p := range r.Parts {
+		n += len(p)
+	}
+	return n
+}
+
+func (r *readResult) Bytes(buf []byte) ([]byte, fuse.Status) {
+	return slices.Concat(r.Parts...), fuse.OK
+}
+
+func (r *readResult) Done() {
+	if r.Release != nil {
+		r.Release()
+	}
 }

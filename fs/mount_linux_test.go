@@ -131,7 +131,7 @@ func TestContentByCp(t *testing.T) {
 			t.Errorf("%s: %d bytes, %v", name, len(got), err)
 		}
 	}
-	await(t, tor, func(s fstest.State) bool { return s.Open == 0 && s.Opened == 4 })
+	await(t, tor, func(s fstest.State) bool { return s.Open == 0 && s.Opened == 4 && s.Lent == 0 })
 }
 
 // A file with little of it local has few blocks, which must not make cp see holes.

@@ -47,10 +47,16 @@ type File struct {
 
 // Handle is one open file.
 type Handle interface {
-	// ReadAt fills p from off or returns an error; it is short only at the end of
-	// the file. It is called concurrently, and never past the file's length. p is
-	// valid only until it returns. It must return soon after ctx is done.
-	ReadAt(ctx context.Context, p []byte, off int64) (int, error)
-	// Close is called once, after the last ReadAt has returned.
+	// Read returns the bytes [off, off+len(buf)), which are in the file, or an error. It
+	// is called concurrently. They may lie in buf, which is for that, until the Data is
+	// released. It must return soon after ctx is done.
+	Read(ctx context.Context, buf []byte, off int64) (Data, error)
+	// Close is called once, after the last Read has returned.
 	Close() error
+}
+
+// Data are bytes of a file.
+type Data struct {
+	Parts   [][]byte // in order; not to be changed
+	Release func()   // called once, when they are not needed any more; may be nil
 }

@@ -2,9 +2,7 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io"
 	"time"
 
 	"github.com/qqbtfs/qqbtfs/fetch"
@@ -76,13 +74,10 @@ func (v *view) watch(f *fs.FS) {
 	v.m.lost.Store(&changed)
 }
 
-// handle is a reader whose end of file is no error.
+// handle shows a reader as an fs.Handle.
 type handle struct{ *fetch.Reader }
 
-func (h handle) ReadAt(ctx context.Context, p []byte, off int64) (int, error) {
-	n, err := h.Reader.ReadAt(ctx, p, off)
-	if errors.Is(err, io.EOF) {
-		err = nil
-	}
-	return n, err
+func (h handle) Read(ctx context.Context, buf []byte, off int64) (fs.Data, error) {
+	d, err := h.Reader.Read(ctx, buf, off)
+	return fs.Data{Parts: d.Parts, Release: d.Release}, err
 }
