@@ -15,7 +15,7 @@ import (
 const (
 	defaultRAM   = 48 << 20
 	batchBytes   = 4 << 20          // handed to the disk at once
-	aheadBytes   = 4 << 20          // checked ahead of a sequential reader
+	aheadBytes   = 8 << 20          // checked ahead of a sequential reader
 	retryEvery   = 5 * time.Second  // between attempts on a disk that refuses
 	closeTimeout = 10 * time.Second // for the last pieces to reach the disk
 )
