@@ -168,7 +168,7 @@ func TestUnmountWithBlockedRead(t *testing.T) {
 	pid := m.status().PID
 	cat := start(t, s.command("cat", m.dir+"/film.bin"))
 	await(t, "a read that waits in words", func() bool {
-		return strings.Contains(s.qqbtfs("status", m.dir), "waiting for piece 0: 3 peers have it, all choke us")
+		return strings.Contains(s.qqbtfs("status", m.dir), ": 3 peers have it, all choke us")
 	})
 	within(t, unmountLimit, "the unmount", m.unmount)
 	if cat.wait(t) == nil {
