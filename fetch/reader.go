@@ -27,7 +27,9 @@ type Reader struct {
 	next        int // last of the pieces to fill first; none when next < first
 	recent      int // first of the pieces that reads under way may still copy from
 
-	tail picker.Range // the file's last pieces, fixed
+	began bool // it was read through
+
+	whole, tail picker.Range // the file's pieces, and the last of them; fixed
 }
 
 // ahead is how many bytes behind the last read a fill turns to first, whether
@@ -46,6 +48,7 @@ const copying = 2 << 20
 func (t *Torrent) NewReader(file int) *Reader {
 	r := &Reader{t: t, file: file, size: t.lay.Files[file].Length, last: -1, next: -1}
 	r.window.Max = t.s.cfg.ReadAhead
+	r.whole.First, r.whole.Last = r.pieces(0, r.size)
 	r.tail.First, r.tail.Last = r.pieces(max(r.size-tail, 0), r.size)
 	t.waits.mu.Lock()
 	defer t.waits.mu.Unlock()
@@ -106,6 +109,7 @@ func (r *Reader) note(off, n int64) {
 	r.recent, _ = r.pieces(max(from-copying, 0), from)
 	_, next := r.pieces(from, max(to, from+ahead))
 	r.at = int((r.t.lay.Files[r.file].Offset+from)%r.t.lay.PieceLength) / layout.BlockSize
+	r.began = true
 	if first != r.first || last != r.last || next != r.next {
 		r.first, r.last, r.next = first, last, next
 		w.dirty = true

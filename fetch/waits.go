@@ -189,12 +189,25 @@ func (w *waits) demand(now time.Time, fill bool, chosen *selection) (picker.Dema
 	slices.SortFunc(d.Readahead, byFirst)
 	slices.SortFunc(d.Next, byFirst)
 	slices.SortFunc(d.Rest, byFirst)
+	d.Rest = append(d.Rest, w.files(byFirst)...)
 	d.Next = append(d.Next, w.tails(byFirst)...)
 	d.Blocks = w.firstBlocks(d)
 	for _, i := range slices.Sorted(maps.Keys(w.ended)) {
 		d.Readahead = append(d.Readahead, picker.Range{First: i, Last: i})
 	}
 	return d, true
+}
+
+// files are those that readers have read of, as a whole: who has read the end of a file,
+// as players do, will go on at its beginning. w.mu is held.
+func (w *waits) files(byFirst func(a, b picker.Range) int) (list []picker.Range) {
+	for r := range w.readers {
+		if r.began {
+			list = append(list, r.whole)
+		}
+	}
+	slices.SortFunc(list, byFirst)
+	return slices.Compact(list)
 }
 
 // share is how many pieces one reader's window may have. w.mu is held.

@@ -1,6 +1,7 @@
 package fetch
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -45,4 +46,26 @@ func TestNeeds(t *testing.T) {
 	delete(w.readers, one)
 	w.most = 0
 	check(map[int]bool{40: false, 10: false, 70: true, 71: false}, picker.Range{First: 60, Last: 70})
+}
+
+// Who has read the end of a file, as players do, will go on at its beginning: the fill
+// stays in files that are read.
+func TestFillStaysInFiles(t *testing.T) {
+	var w waits
+	w.init()
+	whole := picker.Range{First: 10, Last: 20}
+	atEnd := &Reader{first: 21, last: 20, next: -1, began: true, whole: whole}
+	again := &Reader{first: 21, last: 20, next: -1, began: true, whole: whole}
+	opened := &Reader{last: -1, next: -1, whole: picker.Range{First: 30, Last: 40}}
+	onward := &Reader{first: 55, last: 57, next: -1, began: true,
+		whole: picker.Range{First: 50, Last: 60}, tail: picker.Range{First: 60, Last: 60}}
+	for _, r := range []*Reader{atEnd, again, opened, onward} {
+		w.readers[r] = struct{}{}
+	}
+	w.dirty = true
+	d, _ := w.demand(time.Now(), true, nil)
+	want := []picker.Range{{First: 55, Last: 60}, {First: 10, Last: 20}, {First: 50, Last: 60}}
+	if !slices.Equal(d.Rest, want) {
+		t.Errorf("the fill goes on in %v, want %v", d.Rest, want)
+	}
 }

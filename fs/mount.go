@@ -113,6 +113,10 @@ func (o Options) flags() []string {
 	return flags
 }
 
+// SetReadAhead changes Options.MaxReadAhead for files that are opened from now on, where
+// that is permitted: it needs root on Linux and is not known elsewhere.
+func (f *FS) SetReadAhead(n int) { f.conn.setReadAhead(n) }
+
 // FS is a mounted file system.
 type FS struct {
 	dir    string

@@ -124,3 +124,5 @@ func umount(args ...string) error {
 
 // ClearStale does nothing here: macFUSE unmounts when a daemon dies.
 func ClearStale(string) (bool, error) { return false, nil }
+
+func (c *connection) setReadAhead(int) {}

@@ -51,7 +51,7 @@ func (c *connection) serve(raw fuse.RawFileSystem, opt Options) (*fuse.Server, e
 	c.fd = -1 // go-fuse closes it in any case
 	server, err := fuse.NewServer(raw, "/dev/fd/"+strconv.Itoa(fd), opt.fuse())
 	if err == nil {
-		c.raiseReadAhead(opt.MaxReadAhead)
+		c.setReadAhead(opt.MaxReadAhead)
 		return server, nil
 	}
 	detach(c.dir)
@@ -81,10 +81,10 @@ func (c *connection) ended() bool {
 // abandoned implements filesystem.abandoned.
 func (c *connection) abandoned(pid uint32, _ bool) bool { return c.ended() || dying(int(pid)) }
 
-// raiseReadAhead lifts the limit of 128 KiB that the kernel gives to FUSE, which
+// setReadAhead lifts the limit of 128 KiB that the kernel gives to FUSE, which
 // costs half of the speed of a sequential read. It needs root and is not needed for
 // anything else, so failure is no news.
-func (c *connection) raiseReadAhead(n int) {
+func (c *connection) setReadAhead(n int) {
 	if c.dev == "" || n <= 0 {
 		return
 	}

@@ -331,6 +331,35 @@ func (m *mounting) add(l *loaded, opt joinOptions) (*view, error) {
 	return newView(member), nil
 }
 
+// How far the kernel reads ahead, in bytes. While pieces are fetched, what it reads ahead
+// of a player is asked for as urgently as what the player waits for, and is in the way when
+// that jumps: then the window of the open file is ahead of the reader, not the kernel.
+const (
+	readAheadFetching = 1 << 20
+	readAheadComplete = 4 << 20
+)
+
+func (m *mounting) readAhead() int {
+	for _, v := range m.views {
+		if v.m.store.Stats().Pieces < v.m.meta.NumPieces() {
+			return readAheadFetching
+		}
+	}
+	return readAheadComplete
+}
+
+// raiseReadAhead has the kernel read far ahead once nothing is fetched any more.
+func (m *mounting) raiseReadAhead(ctx context.Context) {
+	for _, v := range m.views {
+		select {
+		case <-v.m.t.Done():
+		case <-ctx.Done():
+			return
+		}
+	}
+	m.fs.SetReadAhead(m.readAhead())
+}
+
 // show mounts the file system and opens the control socket.
 func (m *mounting) show() error {
 	var list []fs.Torrent
@@ -348,6 +377,8 @@ func (m *mounting) show() error {
 		SparseView: m.flags.sparseView,
 		RootXattrs: m.rootXattrs,
 		Logger:     m.a.log.Logger,
+
+		MaxReadAhead: m.readAhead(),
 	})
 	if err != nil {
 		return failf(codeMount, "%w%s", err, deviceHint(err))
@@ -388,6 +419,9 @@ func (m *mounting) wait(ctx context.Context) {
 	var progress sync.WaitGroup
 	defer progress.Wait()
 	defer cancel()
+	if len(m.late) == 0 {
+		progress.Go(func() { m.raiseReadAhead(ctx) })
+	}
 	if m.a.parent == nil {
 		progress.Go(func() {
 			m.a.showProgress(ctx, m.a.err, func() string { return progressText(m.node.status()) })
