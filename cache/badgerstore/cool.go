@@ -12,6 +12,7 @@ import (
 // them has been read and is not needed there any more.
 type cooler struct {
 	geo   cache.Geometry
+	slabs int // of the longest piece
 	queue chan chunk
 
 	mu    sync.Mutex
@@ -47,7 +48,7 @@ const (
 )
 
 func newCooler(g cache.Geometry) *cooler {
-	return &cooler{geo: g, queue: make(chan chunk, coolQueue)}
+	return &cooler{geo: g, slabs: numSlabs(g.MaxPiece()), queue: make(chan chunk, coolQueue)}
 }
 
 // adopt takes over the files of earlier runs: where a slab lies in them is learnt when it
@@ -72,11 +73,10 @@ func (c *cooler) saw(index, slab int, v []byte) {
 
 // places returns where the slabs of a piece are. c.mu is held.
 func (c *cooler) places(index int) []place {
-	n := numSlabs(c.geo.MaxPiece())
 	if c.in == nil {
-		c.in = make([]place, c.geo.NumPieces*n)
+		c.in = make([]place, c.geo.NumPieces*c.slabs)
 	}
-	return c.in[index*n:][:numSlabs(c.geo.PieceSize(index))]
+	return c.in[index*c.slabs:][:numSlabs(c.geo.PieceSize(index))]
 }
 
 // wrote notes that the bytes [off, off+n) of the value-log file name hold pieces. Their
@@ -93,8 +93,9 @@ func (c *cooler) wrote(name string, off, n int64, pieces []int) {
 	file := len(c.files)
 	c.files[file-1].end = off + n
 	for _, i := range pieces {
-		for k := range c.places(i) {
-			c.places(i)[k] = place{uint32(file), uint32((off + int64(k)*slabSize) / placeUnit)}
+		places := c.places(i)
+		for k := range places {
+			places[k] = place{uint32(file), uint32((off + int64(k)*slabSize) / placeUnit)}
 		}
 		off += int64(c.geo.PieceSize(i))
 	}
@@ -106,10 +107,11 @@ func (s *Store) Cool(index int) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	known := false
-	for k, p := range c.places(index) {
+	places := c.places(index)
+	for k, p := range places {
 		if p.file != 0 {
 			known = true
-			c.places(index)[k] = place{}
+			places[k] = place{}
 			c.add(&c.files[p.file-1], int64(p.off)*placeUnit, int64(slabLen(c.geo.PieceSize(index), k)))
 		}
 	}

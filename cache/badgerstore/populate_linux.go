@@ -140,16 +140,15 @@ func pageOut(name string, off, n int64) error {
 		return err
 	}
 	defer f.Close()
+	var m mapping
+	if m.find(name) && uintptr(off+n) <= m.size {
+		// Out of the mapping at once: dirty pages stay in the page cache. Those that are
+		// mapped would be written one by one, each with a flush of all TLBs.
+		unix.Syscall(unix.SYS_MADVISE, m.start+uintptr(off), uintptr(n), unix.MADV_PAGEOUT)
+	}
 	const all = unix.SYNC_FILE_RANGE_WAIT_BEFORE | unix.SYNC_FILE_RANGE_WRITE | unix.SYNC_FILE_RANGE_WAIT_AFTER
 	if err := unix.SyncFileRange(int(f.Fd()), off, n, all); err != nil {
 		return err
 	}
-	var m mapping
-	if !m.find(name) || uintptr(off+n) > m.size {
-		return nil // not mapped any more
-	}
-	if _, _, errno := unix.Syscall(unix.SYS_MADVISE, m.start+uintptr(off), uintptr(n), unix.MADV_PAGEOUT); errno != 0 {
-		return errno
-	}
-	return nil
+	return unix.Fadvise(int(f.Fd()), off, n, unix.FADV_DONTNEED)
 }
