@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"net/netip"
+	"slices"
 	"sync"
 
 	"github.com/qqbtfs/qqbtfs/fetch/swarm"
@@ -118,9 +119,31 @@ func (l announcers) Completed() {
 func (l announcers) Status() []tracker.Status {
 	var out []tracker.Status
 	for _, a := range l {
-		out = append(out, a.Status()...)
+		for _, st := range a.Status() {
+			same := func(other tracker.Status) bool { return other.URL == st.URL && other.Tier == st.Tier }
+			if k := slices.IndexFunc(out, same); k >= 0 {
+				out[k] = bothSwarms(out[k], st)
+			} else {
+				out = append(out, st)
+			}
+		}
 	}
 	return out
+}
+
+// bothSwarms is how a tracker is that knows both swarms of a hybrid: of a failure in
+// either one it tells, and most peers are in both.
+func bothSwarms(a, b tracker.Status) tracker.Status {
+	if a.LastError == "" && b.LastError != "" || a.LastAnnounce.IsZero() {
+		a, b = b, a
+	}
+	a.LastOK = cmp.Or(a.LastOK, b.LastOK)
+	if next := b.NextAnnounce; !next.IsZero() && (a.NextAnnounce.IsZero() || next.Before(a.NextAnnounce)) {
+		a.NextAnnounce = next
+	}
+	a.Announcing, a.Working = a.Announcing || b.Announcing, a.Working || b.Working
+	a.Seeders, a.Leechers, a.Peers = max(a.Seeders, b.Seeders), max(a.Leechers, b.Leechers), max(a.Peers, b.Peers)
+	return a
 }
 
 // Stop leaves the swarms, as tracker.Announcer does.
