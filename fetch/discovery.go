@@ -126,7 +126,7 @@ func (s *Session) search(hash [20]byte, found func(addrs []netip.AddrPort, sourc
 		list = append(list, s.lsd.Search(hash, func(addrs []netip.AddrPort) { found(addrs, swarm.FromLSD) }))
 	}
 	if s.dht != nil {
-		list = append(list, s.dht.Search(hash, s.Port(), func(from netip.Addr, addrs []netip.AddrPort) {
+		list = append(list, s.dht.Search(hash, s.Port, func(from netip.Addr, addrs []netip.AddrPort) {
 			if addrs = credible(from, addrs); len(addrs) > 0 {
 				found(addrs, swarm.FromDHT)
 			}

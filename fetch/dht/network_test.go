@@ -177,11 +177,13 @@ func closeAll(list []*DHT) {
 
 var hash = [20]byte{1, 2, 3}
 
+func at(port uint16) func() uint16 { return func() uint16 { return port } }
+
 func nobody(netip.Addr, []netip.AddrPort) {}
 
 // collect returns what a search finds until the time is over.
 func collect(d *DHT, port uint16, for_ time.Duration) (found []netip.AddrPort) {
-	s := d.Search(hash, port, func(_ netip.Addr, addrs []netip.AddrPort) { found = append(found, addrs...) })
+	s := d.Search(hash, at(port), func(_ netip.Addr, addrs []netip.AddrPort) { found = append(found, addrs...) })
 	time.Sleep(for_)
 	s.Close()
 	return found
@@ -196,7 +198,7 @@ func TestFindsWhoAnnounces(t *testing.T) {
 				t.Errorf("node %d: %+v", i, st)
 			}
 		}
-		seed := all[5].Search(hash, 7000, nobody)
+		seed := all[5].Search(hash, at(7000), nobody)
 		defer seed.Close()
 		time.Sleep(10 * time.Second)
 		found := collect(all[9], 0, 10*time.Second)
@@ -219,7 +221,7 @@ func TestFindsLatePeerThoughItFoundItself(t *testing.T) {
 		n.mu.Unlock()
 		var mu sync.Mutex
 		found := map[netip.AddrPort]bool{}
-		s := all[9].Search(hash, 7001, func(_ netip.Addr, addrs []netip.AddrPort) {
+		s := all[9].Search(hash, at(7001), func(_ netip.Addr, addrs []netip.AddrPort) {
 			mu.Lock()
 			defer mu.Unlock()
 			for _, a := range addrs {
@@ -236,7 +238,7 @@ func TestFindsLatePeerThoughItFoundItself(t *testing.T) {
 		if !has(9, 7001) {
 			t.Error("did not find itself")
 		}
-		late := all[5].Search(hash, 7000, nobody)
+		late := all[5].Search(hash, at(7000), nobody)
 		defer late.Close()
 		time.Sleep(time.Minute)
 		if !has(5, 7000) {
@@ -271,7 +273,7 @@ func TestBothFamilies(t *testing.T) {
 		}
 		defer closeAll(all)
 		time.Sleep(time.Minute)
-		s := all[1].Search(hash, 7000, nobody)
+		s := all[1].Search(hash, at(7000), nobody)
 		defer s.Close()
 		time.Sleep(10 * time.Second)
 		found := collect(all[3], 0, 10*time.Second)
@@ -301,7 +303,7 @@ func TestSavedTable(t *testing.T) {
 		if again.nodes[0].table().id != id {
 			t.Error("the id is another")
 		}
-		s := all[4].Search(hash, 7000, nobody)
+		s := all[4].Search(hash, at(7000), nobody)
 		defer s.Close()
 		time.Sleep(10 * time.Second)
 		if found := collect(again, 0, 10*time.Second); len(found) == 0 {
@@ -323,7 +325,7 @@ func TestSavedTableIsStale(t *testing.T) {
 		defer closeAll(all)
 		again := n.join(t, 20, func(c *Config) { c.State = file })
 		defer again.Close()
-		s := all[4].Search(hash, 7000, nobody)
+		s := all[4].Search(hash, at(7000), nobody)
 		defer s.Close()
 		time.Sleep(2 * time.Minute)
 		if found := collect(again, 0, time.Minute); len(found) == 0 {
@@ -337,7 +339,7 @@ func TestAddNode(t *testing.T) {
 	bubble(t, func(t *testing.T, n *internet) {
 		all := n.swarmOf(t, 6)
 		defer closeAll(all)
-		s := all[4].Search(hash, 7000, nobody)
+		s := all[4].Search(hash, at(7000), nobody)
 		defer s.Close()
 		alone := n.join(t, 20, func(c *Config) { c.Bootstrap = nil })
 		defer alone.Close()
@@ -364,7 +366,7 @@ func TestTwoNodes(t *testing.T) {
 		first := n.join(t, 0, func(c *Config) { c.Bootstrap = nil })
 		defer first.Close()
 		var byFirst []netip.AddrPort
-		s := first.Search(hash, 7000, func(_ netip.Addr, addrs []netip.AddrPort) { byFirst = append(byFirst, addrs...) })
+		s := first.Search(hash, at(7000), func(_ netip.Addr, addrs []netip.AddrPort) { byFirst = append(byFirst, addrs...) })
 		time.Sleep(time.Minute)
 		second := n.join(t, 1, nil)
 		defer second.Close()
@@ -395,7 +397,7 @@ func TestIDFitsAddress(t *testing.T) {
 		if !fits(id, host(20).Addr()) {
 			t.Errorf("%v does not fit %v", id, host(20))
 		}
-		s := all[4].Search(hash, 7000, nobody)
+		s := all[4].Search(hash, at(7000), nobody)
 		defer s.Close()
 		time.Sleep(10 * time.Second)
 		if found := collect(d, 0, 10*time.Second); len(found) == 0 {

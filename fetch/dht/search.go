@@ -29,7 +29,7 @@ const (
 type Search struct {
 	d      *DHT
 	hash   [20]byte
-	port   uint16
+	port   func() uint16
 	wanted chan struct{} // has a token when peers run low
 	cancel context.CancelFunc
 	done   chan struct{}
@@ -39,9 +39,10 @@ type Search struct {
 }
 
 // Search looks for the peers of a torrent, now and from time to time, and announces
-// that we take part in it at a TCP port; zero announces nothing. found is called with
-// what a node says, on goroutines of the DHT and not concurrently; it must not block.
-func (d *DHT) Search(hash [20]byte, port uint16, found func(from netip.Addr, addrs []netip.AddrPort)) *Search {
+// that we take part in it at the TCP port that port returns then; zero announces nothing.
+// found is called with what a node says, on goroutines of the DHT and not concurrently;
+// it must not block.
+func (d *DHT) Search(hash [20]byte, port func() uint16, found func(from netip.Addr, addrs []netip.AddrPort)) *Search {
 	ctx, cancel := context.WithCancel(d.ctx)
 	s := &Search{d: d, hash: hash, port: port, wanted: make(chan struct{}, 1), cancel: cancel, done: make(chan struct{})}
 	s.found = found
@@ -168,8 +169,8 @@ func (s *Search) lookup(ctx context.Context) int {
 
 func (s *Search) lookupIn(ctx context.Context, n *node) int {
 	var opts []lib.AnnounceOpt
-	if s.port != 0 {
-		opts = append(opts, lib.AnnouncePeer(lib.AnnouncePeerOpts{Port: int(s.port)}))
+	if port := s.port(); port != 0 {
+		opts = append(opts, lib.AnnouncePeer(lib.AnnouncePeerOpts{Port: int(port)}))
 	}
 	a, err := n.library().AnnounceTraversal(s.hash, opts...)
 	if err != nil {
