@@ -235,6 +235,20 @@ type forgetful struct{ cache.Store }
 
 func (forgetful) ReadAt([]byte, int, int) error { return cache.ErrMiss }
 
+// Who ends a session has no read wait in a torrent that comes at the last moment.
+func TestFailReadsIsForGood(t *testing.T) {
+	c := makeContent(t, 1<<20, 64<<10)
+	s := newSession(t, Config{})
+	s.FailReads()
+	r := add(t, s, TorrentConfig{Meta: c.meta, Store: memstore.New(Geometry(c.meta))}).NewReader(0)
+	defer r.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	if err := readAt(ctx, r, make([]byte, 10), 0); !errors.Is(err, ErrClosed) {
+		t.Errorf("got %v, want ErrClosed", err)
+	}
+}
+
 func TestCloseFailsReads(t *testing.T) {
 	c := makeContent(t, 1<<20, 64<<10)
 	s := newSession(t, Config{})

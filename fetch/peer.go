@@ -59,7 +59,7 @@ func (t *Torrent) extensions(addr netip.AddrPort) extension.Handshake {
 	}
 	return extension.Handshake{
 		M: ours, MetadataSize: int64(len(t.meta.InfoRaw)),
-		V: t.s.cfg.Client, Port: t.s.Port(), YourIP: addr.Addr(),
+		V: t.s.cfg.Client, Port: t.s.portFor(addr.Addr()), YourIP: addr.Addr(),
 	}
 }
 

@@ -99,6 +99,7 @@ type Session struct {
 	torrents map[[20]byte]*Torrent // by each of their info-hashes
 	pending  map[[20]byte]*Pending
 	closed   bool
+	failing  bool // FailReads was called
 }
 
 // ErrClosed is returned by operations on a closed session, torrent or reader.
@@ -187,10 +188,24 @@ func (s *Session) Port() uint16 {
 	if port := s.forward.Port(); port != 0 {
 		return port
 	}
+	return s.localPort()
+}
+
+// localPort returns the port that we listen on, zero when none.
+func (s *Session) localPort() uint16 {
 	for _, a := range s.Addrs() {
 		return a.Port()
 	}
 	return 0
+}
+
+// portFor returns the port that a peer reaches us on: the gateway's is not for those on
+// this side of it.
+func (s *Session) portFor(peer netip.Addr) uint16 {
+	if nearness(peer) > 0 {
+		return s.localPort()
+	}
+	return s.Port()
 }
 
 // portChanged has everybody told of the port that peers reach us on now.
@@ -275,6 +290,9 @@ func (s *Session) register(t *Torrent) error {
 	for _, h := range t.hashes {
 		s.torrents[h] = t
 	}
+	if s.failing {
+		t.FailReads()
+	}
 	return nil
 }
 
@@ -289,8 +307,11 @@ func (s *Session) unregister(t *Torrent) {
 }
 
 // FailReads ends all waiting reads of all torrents with ErrClosed, now and from
-// now on: the first step of a shutdown.
+// now on, also of those that are added later: the first step of a shutdown.
 func (s *Session) FailReads() {
+	s.mu.Lock()
+	s.failing = true
+	s.mu.Unlock()
 	for _, t := range s.all() {
 		t.FailReads()
 	}

@@ -39,7 +39,7 @@ func (p *Pending) protoConfig(addr netip.AddrPort, hash [20]byte) proto.Config {
 		Handshake: h,
 		Extension: extension.Handshake{
 			M: map[string]uint8{metadata.Extension: idMetadata},
-			V: p.s.cfg.Client, Port: p.s.Port(), YourIP: addr.Addr(),
+			V: p.s.cfg.Client, Port: p.s.portFor(addr.Addr()), YourIP: addr.Addr(),
 		},
 	}
 	if p.cfg.Link.HasV2 {

@@ -138,9 +138,8 @@ func (n *node) fail(l *loaded, err error) {
 }
 
 // pendingStatus tells how those are that have no metadata.
-func (n *node) pendingStatus() []fetch.Status {
+func (n *node) pendingStatus(list []*loaded) []fetch.Status {
 	n.mu.Lock()
-	list := slices.Clone(n.pending)
 	failed := make([]error, len(list))
 	for i, l := range list {
 		failed[i] = l.failed

@@ -261,8 +261,8 @@ func (n *node) untilSeeded(ctx context.Context) (context.Context, context.Cancel
 }
 
 func (n *node) status() []fetch.Status {
-	n.mu.Lock()
-	members := slices.Clone(n.members)
+	n.mu.Lock() // once: a torrent whose metadata has come goes from one list to the other
+	members, pending := slices.Clone(n.members), slices.Clone(n.pending)
 	n.mu.Unlock()
 	out := make([]fetch.Status, len(members))
 	for i, m := range members {
@@ -271,7 +271,7 @@ func (n *node) status() []fetch.Status {
 			out[i].Cache.State = m.ram + ": RAM only"
 		}
 	}
-	return append(out, n.pendingStatus()...)
+	return append(out, n.pendingStatus(pending)...)
 }
 
 func (n *node) addrs() []string {
