@@ -305,6 +305,17 @@ func (c *webConn) lacking(part webPart, err error) error {
 	return errLacks
 }
 
+// forget forgets what is missing.
+func (c *webConn) forget() {
+	c.change(func() []swarm.Event {
+		if c.has.Count() == c.has.Len() {
+			return nil
+		}
+		c.has.Fill()
+		return []swarm.Event{swarm.PeerHasSet{Peer: c.p.id, Set: c.has.Clone()}}
+	})
+}
+
 // ended takes in the end of a run.
 func (c *webConn) ended(run *webRun, err error) {
 	var failed error

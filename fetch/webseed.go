@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"iter"
 	"log/slog"
+	"math"
 	"net"
 	"net/netip"
 	"slices"
@@ -26,6 +27,7 @@ const (
 	maxWebSeeds  = 16 // of a torrent that are used
 	webRetry     = time.Second
 	webRetryMost = 10 * time.Minute
+	givenUp      = time.Duration(math.MaxInt64) // a wait for another network
 	// maxMissing is how many things a web server may lack before it has sent a byte:
 	// the URL is wrong then, and need not be tried for each of a thousand files.
 	maxMissing = 16
@@ -46,7 +48,7 @@ type webSeed struct {
 
 	mu    sync.Mutex // guards these; a leaf
 	why   string     // it has no connection, or the last one ended
-	next  time.Time  // when it will have one again; zero: never
+	next  time.Time  // when it will have one again; zero: in another network, if at all
 	lacks int        // things
 }
 
@@ -134,8 +136,8 @@ func (t *Torrent) webTable(pieces bool) *webTable {
 	return tab
 }
 
-// run is the web seed's goroutine: it connects until the torrent ends or nothing can be
-// hoped for.
+// run is the web seed's goroutine: it connects until the torrent ends or the web seed is
+// banned. What it was found to lack, or to be useless for, holds for one network.
 func (w *webSeed) run() {
 	defer w.seed.Close()
 	has := bitfield.New(w.t.lay.NumPieces())
@@ -145,15 +147,27 @@ func (w *webSeed) run() {
 		if c == nil {
 			return
 		}
-		<-c.done
+		for ended := false; !ended; {
+			select {
+			case <-c.done:
+				ended = true
+			case <-w.moved:
+				w.forget()
+				c.forget()
+			}
+		}
 		has = c.has
 		if c.stats.PayloadRead > 0 {
 			failures = 0
 		}
 		wait, moved := min(webRetry<<min(failures, 10), webRetryMost), w.moved
 		var busy *webseed.BusyError
-		if errors.As(c.err, &busy) {
+		var useless *webseed.UselessError
+		switch {
+		case errors.As(c.err, &busy):
 			wait, moved = busy.After, nil
+		case errors.As(c.err, &useless):
+			wait = givenUp
 		}
 		if overloaded(c.err) { // many servers answer one or two requests of an address at a time
 			places = max(1, places/2)
@@ -168,6 +182,8 @@ func (w *webSeed) run() {
 			return
 		case <-moved:
 			failures = 0
+			w.forget()
+			has.Fill()
 		case <-time.After(wait):
 		}
 	}
@@ -186,8 +202,6 @@ func (w *webSeed) failed(err error, wait time.Duration) bool {
 	if err == nil {
 		return false // the torrent ends
 	}
-	var useless *webseed.UselessError
-	again := !errors.As(err, &useless)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	select {
@@ -197,9 +211,9 @@ func (w *webSeed) failed(err error, wait time.Duration) bool {
 	}
 	first := w.why == ""
 	w.why, w.next = tracker.Printable(err.Error()), time.Time{} // it may hold what the server sent
-	if !again {
+	if wait == givenUp {
 		w.t.log.Warn("web seed given up", "url", w.name, "why", w.why)
-		return false
+		return true
 	}
 	w.next = time.Now().Add(wait)
 	level := slog.LevelDebug // it may be every second
@@ -229,7 +243,8 @@ func (w *webSeed) connect(has bitfield.Set, places int) *webConn {
 	return c
 }
 
-// networkChanged has a web seed that failed tried again at once.
+// networkChanged has a web seed that failed tried again at once, and what it lacked asked
+// for again: a login page of the other network may have answered in its place.
 func (w *webSeed) networkChanged() {
 	select {
 	case w.moved <- struct{}{}:
@@ -250,6 +265,13 @@ func (w *webSeed) missing(thing int, why error) error {
 		return nothingThere(why)
 	}
 	return nil
+}
+
+// forget forgets how much is missing.
+func (w *webSeed) forget() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.lacks = 0
 }
 
 func nothingThere(why error) error {

@@ -523,6 +523,38 @@ func TestWebSeedAfterNetworkChange(t *testing.T) {
 	}
 }
 
+// Of what a server lacked on another network, and of one that was given up there, nothing
+// is taken for granted.
+func TestWebSeedVerdictsEndWithTheNetwork(t *testing.T) {
+	single := func(t *testing.T, w *webServer) content {
+		c := makeContent(t, 1<<20, 64<<10)
+		w.has(c)
+		return c
+	}
+	for verdict, publish := range map[string]func(*testing.T, *webServer) content{"web seed lacks something": album, "web seed given up": single} {
+		t.Run(verdict, func(t *testing.T) {
+			w := newWebServer(t)
+			c := publish(t, w)
+			var elsewhere atomic.Bool
+			w.first = func(rw http.ResponseWriter, r *http.Request) bool {
+				hides := !elsewhere.Load() && !strings.HasSuffix(r.URL.Path, "/d")
+				if hides {
+					http.NotFound(rw, r)
+				}
+				return hides
+			}
+			log, heard := told(verdict)
+			tor := download(t, Config{Logger: log}, TorrentConfig{Meta: c.meta, Fill: true})
+			await(t, tor, heard)
+			elsewhere.Store(true)
+			eventually(t, "all of it", func() bool { // an answer of before may still be on its way
+				tor.networkChanged(change{came: true})
+				return tor.Status().Complete
+			})
+		})
+	}
+}
+
 // A server that has too much to do, or answers nothing, is asked for less at a time.
 func TestOverloaded(t *testing.T) {
 	for err, want := range map[error]bool{
