@@ -61,7 +61,8 @@ type Config struct {
 	Policy *netpolicy.Policy
 	// Encryption says which connections to peers are encrypted.
 	Encryption peerconn.Encryption
-	// Blocked has the addresses of peers to have nothing to do with. nil: none.
+	// Blocked has the addresses of peers to have nothing to do with, until SetBlocked
+	// names others. nil: none.
 	Blocked *blocklist.List
 	// Discovery finds peers besides trackers.
 	Discovery Discovery
@@ -92,8 +93,9 @@ type Session struct {
 	watching sync.WaitGroup // the goroutine of watch
 	done     chan struct{}  // closed by Close
 
-	forward *natpmp.Mapping // nil: none
-	blocked atomic.Int64    // addresses that were turned away
+	forward   *natpmp.Mapping // nil: none
+	blocked   atomic.Int64    // addresses that were turned away
+	blocklist atomic.Pointer[blocklist.List]
 
 	mu       sync.Mutex
 	torrents map[[20]byte]*Torrent // by each of their info-hashes
@@ -117,6 +119,7 @@ func NewSession(cfg Config) (*Session, error) {
 		cfg.Client = "qqbtfs"
 	}
 	s := &Session{cfg: cfg, log: cfg.Logger, peerID: newPeerID(), torrents: map[[20]byte]*Torrent{}, pending: map[[20]byte]*Pending{}}
+	s.blocklist.Store(cfg.Blocked)
 	s.download = peerconn.NewLimiter(cfg.DownloadLimit)
 	opt := peerconn.Options{
 		Listen:        cfg.Listen,
@@ -229,12 +232,32 @@ func (s *Session) infoHashes() [][20]byte {
 
 // isBlocked reports whether the blocklist has a, and counts that.
 func (s *Session) isBlocked(a netip.Addr) bool {
-	is := s.cfg.Blocked.Has(a)
+	is := s.blocklist.Load().Has(a)
 	if is {
 		s.blocked.Add(1)
 	}
 	return is
 }
+
+// SetBlocked replaces the list of peers to have nothing to do with, and leaves those that
+// are on it now.
+func (s *Session) SetBlocked(list *blocklist.List) {
+	s.blocklist.Store(list)
+	var conns []peerconn.Conn
+	for _, t := range s.all() {
+		conns = append(conns, t.openConns()...)
+	}
+	for _, p := range s.allPending() {
+		conns = append(conns, p.openConns()...)
+	}
+	for _, c := range conns {
+		if s.isBlocked(c.Addr().Addr()) {
+			c.Close(errBlocked)
+		}
+	}
+}
+
+var errBlocked = errors.New("on the blocklist")
 
 // Blocked is how often an address was turned away for the blocklist.
 func (s *Session) Blocked() int64 { return s.blocked.Load() }

@@ -206,7 +206,7 @@ func (t *Torrent) AddPeers(addrs []netip.AddrPort, source string) {
 
 // allowed returns the addresses that the blocklist does not have.
 func (t *Torrent) allowed(addrs []netip.AddrPort) []netip.AddrPort {
-	if t.s.cfg.Blocked.Len() == 0 {
+	if t.s.blocklist.Load().Len() == 0 {
 		return addrs
 	}
 	return slices.DeleteFunc(slices.Clone(addrs), func(a netip.AddrPort) bool { return t.s.isBlocked(a.Addr()) })

@@ -39,8 +39,9 @@ type netFlags struct {
 	dht, lsd   config.Choice
 	bootstrap  peersFlag
 
-	policy  *netpolicy.Policy // of bind and proxy
-	blocked *blocklist.List
+	policy    *netpolicy.Policy // of bind and proxy
+	blocked   *blocklist.List
+	blockedAt os.FileInfo // of the file when it was read
 }
 
 func (n *netFlags) register(fs *pflag.FlagSet) {
@@ -108,6 +109,7 @@ func (n *netFlags) makePolicy() error {
 	return nil
 }
 
+// loadBlocklist reads the blocklist and notes which state of the file that was.
 func (n *netFlags) loadBlocklist() error {
 	if n.blocklist == "" {
 		return nil
@@ -117,10 +119,21 @@ func (n *netFlags) loadBlocklist() error {
 		return failf(codeFailure, "--blocklist: %w", err)
 	}
 	defer f.Close()
-	if n.blocked, err = blocklist.Parse(f); err != nil {
+	if n.blockedAt, err = f.Stat(); err != nil {
+		return failf(codeFailure, "--blocklist: %w", err)
+	}
+	list, err := blocklist.Parse(f)
+	if err != nil {
 		return failf(codeFailure, "--blocklist %s: %w", n.blocklist, err)
 	}
+	n.blocked = list
 	return nil
+}
+
+// blocklistChanged reports whether the file is another than the one that was read.
+func (n *netFlags) blocklistChanged() bool {
+	now, err := os.Stat(string(n.blocklist))
+	return err == nil && (now.Size() != n.blockedAt.Size() || !now.ModTime().Equal(n.blockedAt.ModTime()))
 }
 
 // mode is what --encryption says.

@@ -35,6 +35,7 @@ type node struct {
 	net   *netFlags
 
 	joining sync.WaitGroup // who joins torrents while the node runs; they end with the session
+	stop    func()         // ends what goes on besides, and waits for it
 
 	mu      sync.Mutex // guards these
 	members []*member
@@ -90,7 +91,42 @@ func (a *app) newNode(flags *netFlags, readTimeout time.Duration) (*node, error)
 	if err != nil {
 		return nil, err
 	}
-	return &node{a: a, sess: sess, peers: peers, net: flags}, nil
+	n := &node{a: a, sess: sess, peers: peers, net: flags, stop: func() {}}
+	if flags.blocklist != "" {
+		n.stop = n.watchBlocklist()
+	}
+	return n, nil
+}
+
+// blocklistEvery is how often the blocklist's file is looked at.
+const blocklistEvery = 5 * time.Second
+
+// watchBlocklist reads the blocklist again whenever its file has changed. One that cannot
+// be read leaves the list as it is.
+func (n *node) watchBlocklist() (stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	var watching sync.WaitGroup
+	watching.Go(func() {
+		tick := time.NewTicker(blocklistEvery)
+		defer tick.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-tick.C:
+			}
+			if !n.net.blocklistChanged() {
+				continue
+			}
+			if err := n.net.loadBlocklist(); err != nil {
+				n.a.log.Warn("the blocklist stays as it was", "err", err)
+				continue
+			}
+			n.a.log.Info("blocklist", "ranges", n.net.blocked.Len(), "lines_skipped", n.net.blocked.Skipped)
+			n.sess.SetBlocked(n.net.blocked)
+		}
+	})
+	return func() { cancel(); watching.Wait() }
 }
 
 // traceMessage logs a wire message.
@@ -231,6 +267,7 @@ func (n *node) closeSince(began time.Time) error {
 	defer cancel()
 	errs := []error{n.sess.Close(ctx)}
 	n.joining.Wait()
+	n.stop()
 	for _, m := range n.members {
 		if err := m.store.Close(); err != nil {
 			errs = append(errs, failf(codeDisk, "%s: %w", m.meta.Info.Name, err))

@@ -77,6 +77,27 @@ func TestBlocklist(t *testing.T) {
 	s.fails(2, "socks5://", "mount", "--proxy", "http://u:hunter2@127.0.0.1:1", torrent, m.dir)
 }
 
+// A blocklist that changes is read again, and who is on it now is left. One that cannot
+// be read changes nothing.
+func TestBlocklistChanges(t *testing.T) {
+	t.Parallel()
+	s := newSandbox(t)
+	pub := s.publish("film.bin", 300_000)
+	list := s.write("list.p2p", []byte("Somebody:198.51.100.0-198.51.100.255\n"))
+	m := s.mount("--blocklist", list, "--fill", "none", "--peer", pub.seed.addr, pub.torrent)
+	peers := func(n int) func() bool { return func() bool { return len(m.torrent().Peers) == n } }
+	await(t, "the seed", peers(1))
+	s.write("list.p2p", noise(9, 4000))
+	await(t, "a warning", func() bool { return strings.Contains(m.log(), "the blocklist stays as it was") })
+	if n := len(m.torrent().Peers); n != 1 {
+		t.Errorf("%d peers with a list that cannot be read", n)
+	}
+	s.write("list.p2p", []byte("All of us:127.0.0.0-127.255.255.255\n"))
+	await(t, "the end of the connection", peers(0))
+	s.write("list.p2p", []byte("Somebody else:198.51.100.0-198.51.100.254\n"))
+	await(t, "the seed again", peers(1))
+}
+
 // Bound to an address of this machine, peers see that one.
 func TestBindAddress(t *testing.T) {
 	t.Parallel()
