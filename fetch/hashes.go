@@ -43,18 +43,65 @@ func newHashServer(t *Torrent, m *metainfo.MetaInfo) *hashServer {
 	return h
 }
 
-// serve answers a peer beside the loop. It is called by the goroutine of the
-// connection, so that the torrent cannot have closed.
-func (h *hashServer) serve(c peerconn.Conn, r wire.HashRequest) {
-	h.t.jobs.Add(1)
-	h.t.s.serving.do(func() {
-		defer h.t.jobs.Done()
-		if hashes := h.hashes(r); hashes != nil {
-			c.Send(wire.Hashes{HashRequest: r, Hashes: hashes})
-		} else {
-			c.Send(wire.HashReject(r))
-		}
-	})
+// hashQueue has the requests of one peer that are not answered yet. How many, and how
+// large, is bounded by proto, which rejects the others.
+type hashQueue struct {
+	mu       sync.Mutex         // a leaf
+	requests []wire.HashRequest // the first is being answered
+}
+
+// push reports whether r is the only one.
+func (q *hashQueue) push(r wire.HashRequest) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.requests = append(q.requests, r)
+	return len(q.requests) == 1
+}
+
+func (q *hashQueue) first() wire.HashRequest {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.requests[0]
+}
+
+// pop takes the first out and reports whether there are more.
+func (q *hashQueue) pop() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.requests = q.requests[1:]
+	return len(q.requests) > 0
+}
+
+// drop forgets those that nobody has begun with: the peer is gone.
+func (q *hashQueue) drop() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.requests = q.requests[:min(1, len(q.requests))]
+}
+
+// serve answers a peer beside the loop, one request after another: a leaf may cost the
+// hashing of a whole piece, and a peer is to take one worker and not all. It is called by
+// the goroutine of the connection, so that the torrent cannot have closed.
+func (h *hashServer) serve(q *hashQueue, c peerconn.Conn, r wire.HashRequest) {
+	if q.push(r) {
+		h.t.jobs.Add(1)
+		h.t.s.serving.do(func() { h.answer(q, c) })
+	}
+}
+
+// answer answers the first request and queues behind the others' for the next.
+func (h *hashServer) answer(q *hashQueue, c peerconn.Conn) {
+	r := q.first()
+	if hashes := h.hashes(r); hashes != nil {
+		c.Send(wire.Hashes{HashRequest: r, Hashes: hashes})
+	} else {
+		c.Send(wire.HashReject(r))
+	}
+	if q.pop() {
+		h.t.s.serving.do(func() { h.answer(q, c) })
+	} else {
+		h.t.jobs.Done()
+	}
 }
 
 // hashes returns what r asks for, nil if it is not here or no part of a tree. Files

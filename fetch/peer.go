@@ -28,6 +28,7 @@ type peer struct {
 	evs      []swarm.Event // reused by the connection's goroutine
 	told     bool          // what we said last as upload_only; the loop's once connected
 	metadata metadata.Server
+	hashes   hashQueue
 }
 
 // protoConfig is our side of a connection to addr, about the torrent by this hash.
@@ -166,7 +167,7 @@ func (p *peer) translate(c peerconn.Conn, ev proto.Event) {
 	case proto.PeerPort:
 		p.hearNode(ev)
 	case proto.PeerHashRequest:
-		p.t.hashServer.serve(c, ev.Req)
+		p.t.hashServer.serve(&p.hashes, c, ev.Req)
 	case proto.HashesReceived:
 		p.t.in.call(func() { p.t.prover.received(p.id, ev.Req, ev.Hashes) })
 	case proto.HashesRejected:
@@ -203,6 +204,7 @@ func printable(id [20]byte) string {
 func (p *peer) Closed(c peerconn.Conn, err error) {
 	t := p.t
 	defer t.connected.Done()
+	p.hashes.drop()
 	t.mu.Lock()
 	delete(t.peers, p.id)
 	t.mu.Unlock()
