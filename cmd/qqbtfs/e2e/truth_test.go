@@ -43,7 +43,8 @@ func piecesXattr(t *testing.T, name string) (have, all int) {
 func TestTruthDuringFill(t *testing.T) {
 	t.Parallel()
 	s := newSandbox(t)
-	pub := s.publish("film.bin", 4<<20, "--upload-limit", "3MB/s")
+	const size = 12 << 20
+	pub := s.publish("film.bin", size, "--upload-limit", "3MB/s")
 	m := s.mount("--peer", pub.seed.addr, pub.torrent)
 	name := m.dir + "/film.bin"
 	partial := 0
@@ -68,7 +69,7 @@ func TestTruthDuringFill(t *testing.T) {
 	if partial < 5 {
 		t.Errorf("only %d looks at an incomplete file", partial)
 	}
-	if d := blocks(t, name); d != 4<<20 {
+	if d := blocks(t, name); d != size {
 		t.Errorf("st_blocks of the complete file: %d bytes", d)
 	}
 }
