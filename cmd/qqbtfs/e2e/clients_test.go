@@ -253,8 +253,8 @@ func runQbittorrent(s *sandbox, torrent, dir string) *foreign {
 	s.t.Helper()
 	bin := need(s.t, "qbittorrent-nox")
 	host, port := s.freeAddr()
-	_, web := s.freeAddr() // it cannot do without
-	encryption := 0        // as they like it
+	web := port + 1 // it cannot do without
+	encryption := 0 // as they like it
 	if s.encryption == "required" {
 		encryption = 1
 	}
