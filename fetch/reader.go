@@ -27,8 +27,6 @@ type Reader struct {
 	next        int // last of the pieces to fill first; none when next < first
 	recent      int // first of the pieces that reads under way may still copy from
 
-	began bool // it was read through
-
 	whole, tail picker.Range // the file's pieces, and the last of them; fixed
 }
 
@@ -109,7 +107,6 @@ func (r *Reader) note(off, n int64) {
 	r.recent, _ = r.pieces(max(from-copying, 0), from)
 	_, next := r.pieces(from, max(to, from+ahead))
 	r.at = int((r.t.lay.Files[r.file].Offset+from)%r.t.lay.PieceLength) / layout.BlockSize
-	r.began = true
 	if first != r.first || last != r.last || next != r.next {
 		r.first, r.last, r.next = first, last, next
 		w.dirty = true

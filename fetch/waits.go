@@ -202,7 +202,7 @@ func (w *waits) demand(now time.Time, fill bool, chosen *selection) (picker.Dema
 // as players do, will go on at its beginning. w.mu is held.
 func (w *waits) files(byFirst func(a, b picker.Range) int) (list []picker.Range) {
 	for r := range w.readers {
-		if r.began {
+		if r.window.Started() {
 			list = append(list, r.whole)
 		}
 	}

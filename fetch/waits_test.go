@@ -7,6 +7,7 @@ import (
 
 	"github.com/qqbtfs/qqbtfs/fetch/layout"
 	"github.com/qqbtfs/qqbtfs/fetch/picker"
+	"github.com/qqbtfs/qqbtfs/fetch/readahead"
 )
 
 // What a reader waits for, copies from or has in its window is needed, and no more
@@ -54,10 +55,12 @@ func TestFillStaysInFiles(t *testing.T) {
 	var w waits
 	w.init()
 	whole := picker.Range{First: 10, Last: 20}
-	atEnd := &Reader{first: 21, last: 20, next: -1, began: true, whole: whole}
-	again := &Reader{first: 21, last: 20, next: -1, began: true, whole: whole}
+	var began readahead.Window
+	began.Read(0, 1)
+	atEnd := &Reader{first: 21, last: 20, next: -1, window: began, whole: whole}
+	again := &Reader{first: 21, last: 20, next: -1, window: began, whole: whole}
 	opened := &Reader{last: -1, next: -1, whole: picker.Range{First: 30, Last: 40}}
-	onward := &Reader{first: 55, last: 57, next: -1, began: true,
+	onward := &Reader{first: 55, last: 57, next: -1, window: began,
 		whole: picker.Range{First: 50, Last: 60}, tail: picker.Range{First: 60, Last: 60}}
 	for _, r := range []*Reader{atEnd, again, opened, onward} {
 		w.readers[r] = struct{}{}

@@ -113,10 +113,6 @@ func (o Options) flags() []string {
 	return flags
 }
 
-// SetReadAhead changes Options.MaxReadAhead for files that are opened from now on, where
-// that is permitted: it needs root on Linux and is not known elsewhere.
-func (f *FS) SetReadAhead(n int) { f.conn.setReadAhead(n) }
-
 // FS is a mounted file system.
 type FS struct {
 	dir    string
@@ -130,6 +126,10 @@ type FS struct {
 
 	addMu sync.Mutex // one Add at a time
 }
+
+// SetReadAhead changes Options.MaxReadAhead for files that are opened from now on, where
+// that is permitted: it needs root on Linux and is not known elsewhere.
+func (f *FS) SetReadAhead(n int) { f.conn.setReadAhead(n) }
 
 // Mount shows torrents at a directory and returns when they can be used. A mount of
 // a qqbtfs that has died there is cleared away first; a living one is an error.

@@ -106,6 +106,9 @@ func (s *Store) Cool(index int) bool {
 	c := s.cool
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.in == nil {
+		return false
+	}
 	known := false
 	places := c.places(index)
 	for k, p := range places {

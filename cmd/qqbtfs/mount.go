@@ -340,6 +340,9 @@ const (
 )
 
 func (m *mounting) readAhead() int {
+	if len(m.late) > 0 { // what the links name is fetched when its metadata has come
+		return readAheadFetching
+	}
 	for _, v := range m.views {
 		if v.m.store.Stats().Pieces < v.m.meta.NumPieces() {
 			return readAheadFetching
@@ -419,9 +422,7 @@ func (m *mounting) wait(ctx context.Context) {
 	var progress sync.WaitGroup
 	defer progress.Wait()
 	defer cancel()
-	if len(m.late) == 0 {
-		progress.Go(func() { m.raiseReadAhead(ctx) })
-	}
+	progress.Go(func() { m.raiseReadAhead(ctx) })
 	if m.a.parent == nil {
 		progress.Go(func() {
 			m.a.showProgress(ctx, m.a.err, func() string { return progressText(m.node.status()) })

@@ -17,6 +17,7 @@ import (
 	"github.com/qqbtfs/qqbtfs/cache"
 	"github.com/qqbtfs/qqbtfs/cache/badgerstore"
 	"github.com/qqbtfs/qqbtfs/fetch"
+	"github.com/qqbtfs/qqbtfs/peerconn/blocklist"
 	"github.com/qqbtfs/qqbtfs/peerconn/wire"
 )
 
@@ -82,7 +83,7 @@ func (a *app) newNode(flags *netFlags, readTimeout time.Duration) (*node, error)
 		a.log.Info("network", "is", s)
 	}
 	if flags.blocked != nil {
-		a.log.Info("blocklist", "ranges", flags.blocked.Len(), "lines_skipped", flags.blocked.Skipped)
+		a.logBlocklist(flags.blocked)
 	}
 	if a.common.verbose >= 2 {
 		cfg.Trace = a.traceMessage
@@ -122,11 +123,15 @@ func (n *node) watchBlocklist() (stop func()) {
 				n.a.log.Warn("the blocklist stays as it was", "err", err)
 				continue
 			}
-			n.a.log.Info("blocklist", "ranges", n.net.blocked.Len(), "lines_skipped", n.net.blocked.Skipped)
+			n.a.logBlocklist(n.net.blocked)
 			n.sess.SetBlocked(n.net.blocked)
 		}
 	})
 	return func() { cancel(); watching.Wait() }
+}
+
+func (a *app) logBlocklist(l *blocklist.List) {
+	a.log.Info("blocklist", "ranges", l.Len(), "lines_skipped", l.Skipped)
 }
 
 // traceMessage logs a wire message.

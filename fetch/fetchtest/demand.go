@@ -57,7 +57,6 @@ type Handle struct {
 	window      readahead.Window
 	first, last int
 	next        picker.Range // to fill first
-	began       bool         // it was read through
 }
 
 // Open opens the file. Max bounds the read-ahead window in bytes.
@@ -96,7 +95,6 @@ func (h *Handle) ReadAt(off, n int64, done func(took time.Duration)) *Read {
 	}
 	end := min(max(to, from+ahead), t.Total)
 	next := picker.Range{First: int(from / t.PieceLength), Last: int((end - 1) / t.PieceLength)}
-	h.began = true
 	if first != h.first || last != h.last || next != h.next {
 		h.first, h.last, h.next = first, last, next
 		d.change()
@@ -185,7 +183,7 @@ func (d *demand) take() (picker.Demand, bool) {
 	byFirst := func(a, b picker.Range) int { return a.First - b.First }
 	slices.SortStableFunc(out.Readahead, byFirst)
 	slices.SortStableFunc(out.Rest, byFirst)
-	if slices.ContainsFunc(d.handles, func(h *Handle) bool { return h.began }) { // the torrent is one file
+	if slices.ContainsFunc(d.handles, func(h *Handle) bool { return h.window.Started() }) { // the torrent is one file
 		out.Rest = append(out.Rest, picker.Range{First: 0, Last: d.c.w.torrent.NumPieces() - 1})
 	}
 	slices.SortStableFunc(out.Next, byFirst)

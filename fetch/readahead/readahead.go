@@ -36,6 +36,9 @@ func (w *Window) Read(off, n int64) {
 	*w = Window{Max: w.Max, started: true, start: off, end: off + n}
 }
 
+// Started reports whether anything was read.
+func (w *Window) Started() bool { return w.started }
+
 // size is how many bytes the handle has earned.
 func (w *Window) size() int64 { return min(gain*w.earned, w.Max) }
 
