@@ -3,6 +3,7 @@ package e2e
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -398,4 +399,32 @@ func TestVerbose(t *testing.T) {
 			t.Errorf("exit code %d, log line %s", r.code, line)
 		}
 	}
+}
+
+// The kernel reads less far ahead of what is fetched than of what is here.
+func TestReadAhead(t *testing.T) {
+	t.Parallel()
+	if os.Geteuid() != 0 {
+		t.Skip("to set it needs root")
+	}
+	s := newSandbox(t)
+	pub := s.publish("film.bin", 300_000)
+	link := "magnet:?xt=urn:btih:" + strings.Repeat("a", 40)
+	kib := func(m *mount) string {
+		var st unix.Stat_t
+		if err := unix.Stat(m.dir, &st); err != nil {
+			t.Fatal(err)
+		}
+		dev := fmt.Sprintf("%d:%d", unix.Major(st.Dev), unix.Minor(st.Dev))
+		return strings.TrimSpace(string(readFile(t, "/sys/class/bdi/"+dev+"/read_ahead_kb")))
+	}
+	for _, source := range []string{pub.torrent, link} {
+		m := s.mount("--fill", "none", source)
+		if got := kib(m); got != "1024" {
+			t.Errorf("%s KiB while %s is fetched", got, source)
+		}
+		m.unmount()
+	}
+	m := s.mount("--peer", pub.seed.addr, pub.torrent)
+	await(t, "4 MiB once all is here", func() bool { return kib(m) == "4096" })
 }
