@@ -220,8 +220,8 @@ func TestDiskFullAndBack(t *testing.T) {
 		r.wantRead(0, 1, 2)
 		r.mustPut(3, 4, 5)
 		r.wantLost(0, 1)
-		if !errors.Is(r.lost[0], cache.ErrNoSpace) {
-			t.Errorf("lost with %v, want ErrNoSpace", r.lost[0])
+		if err := r.lost[0]; !errors.Is(err, cache.ErrNoSpace) || !errors.Is(err, cache.ErrEvicted) {
+			t.Errorf("lost with %v, want ErrEvicted for ErrNoSpace", err)
 		}
 		if err := r.read(0); !errors.Is(err, cache.ErrMiss) || r.Has(0) {
 			t.Errorf("read of a lost piece: %v", err)

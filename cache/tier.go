@@ -6,6 +6,7 @@ package cache
 import (
 	"container/list"
 	"context"
+	"fmt"
 )
 
 // after collects what must happen once c.mu is released.
@@ -132,7 +133,7 @@ func (c *Cache) dropOldest(n int64, a *after) {
 	for e := c.dirty.Front(); e != nil && c.used+n > c.cfg.RAM; e = next {
 		next = e.Next()
 		if !e.Value.(*resident).writing {
-			c.drop(e, c.failing, a)
+			c.drop(e, fmt.Errorf("%w: %w", ErrEvicted, c.failing), a)
 		}
 	}
 }

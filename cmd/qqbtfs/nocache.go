@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"syscall"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/qqbtfs/qqbtfs/cmd/qqbtfs/control"
 )
 
@@ -15,6 +17,9 @@ import (
 // the error is in noCache, and a log in the background goes beside the socket,
 // or nowhere.
 func (p *place) prepareCache(background bool) error {
+	if isShared(p.cacheDir) {
+		return failf(codeUsage, "the cache directory %s is open to other users and holds files already: choose one of your own (or chmod 700 it)", p.cacheDir)
+	}
 	err := tryDir(p.cacheDir)
 	switch {
 	case err == nil:
@@ -28,6 +33,22 @@ func (p *place) prepareCache(background bool) error {
 	p.noCache = err
 	p.moveLog(background)
 	return nil
+}
+
+// isShared reports whether dir is in use by others, such as /tmp: to make it private would
+// take it from them. An empty one is nobody's loss.
+func isShared(dir string) bool {
+	fi, err := os.Stat(dir)
+	if err != nil || fi.Mode().Perm()&0o077 == 0 || unix.Access(dir, unix.W_OK) != nil {
+		return false
+	}
+	f, err := os.Open(dir)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	_, err = f.Readdirnames(1)
+	return err == nil
 }
 
 // moveLog puts a log that would be in the cache directory elsewhere.

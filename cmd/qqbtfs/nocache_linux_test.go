@@ -59,3 +59,30 @@ func TestCacheWhereNothingIsMade(t *testing.T) {
 		t.Errorf("a link to nowhere: %v", err)
 	}
 }
+
+// A directory that others use stays theirs; one that is empty becomes private.
+func TestSharedCacheDirectory(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.Chmod(dir, 0o777|os.ModeSticky); err != nil {
+		t.Fatal(err)
+	}
+	p := place{cacheDir: dir}
+	if err := os.WriteFile(dir+"/other", nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.prepareCache(false); exitCode(err) != codeUsage {
+		t.Errorf("a directory in use: %v", err)
+	}
+	if fi, err := os.Stat(dir); err != nil || fi.Mode() != os.ModeDir|os.ModeSticky|0o777 {
+		t.Errorf("it has the mode %v now, %v", fi.Mode(), err)
+	}
+	if err := os.Remove(dir + "/other"); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.prepareCache(false); err != nil {
+		t.Error(err)
+	}
+	if fi, err := os.Stat(dir); err != nil || fi.Mode().Perm() != 0o700 {
+		t.Errorf("it has the mode %v then, %v", fi.Mode(), err)
+	}
+}

@@ -335,7 +335,7 @@ func (a *Announcer) log(e *endpoint, event Event, peers int, err error) {
 		args = append(args, "event", event.String())
 	}
 	if err != nil {
-		a.cfg.Logger.Debug("announce failed", append(args, "err", words(err))...)
+		a.cfg.Logger.Debug("announce failed", append(args, "err", e.words(err))...)
 		return
 	}
 	a.cfg.Logger.Debug("announced", append(args, "peers", peers)...)

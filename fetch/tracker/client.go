@@ -156,7 +156,7 @@ func (c *Client) bothFamilies(ctx context.Context, cancel context.CancelFunc, u 
 	for range families {
 		res := <-results
 		if res.err != nil {
-			c.cfg.Logger.Debug("announce failed over one family", "url", MaskURL(u.String()), "err", words(res.err))
+			c.cfg.Logger.Debug("announce failed over one family", "url", MaskURL(u.String()), "err", maskText(u.String(), words(res.err)))
 			failed = worse(failed, res.err)
 			continue
 		}

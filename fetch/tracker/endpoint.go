@@ -63,6 +63,7 @@ func (e *endpoint) succeeded(now time.Time, r Response) {
 	e.failures, e.lastErr = 0, ""
 	e.announced = now
 	e.last = r
+	e.last.Warning = maskText(e.url, r.Warning)
 	if r.TrackerID != "" {
 		e.trackerID = r.TrackerID // BEP 3: absent means keep the old one
 	}
@@ -70,13 +71,16 @@ func (e *endpoint) succeeded(now time.Time, r Response) {
 
 func (e *endpoint) failed(now time.Time, err error, jitter float64) {
 	e.failures++
-	e.announced, e.lastErr = now, words(err)
+	e.announced, e.lastErr = now, e.words(err)
 	e.wait, e.retryIn = backoff(e.failures, jitter), 0
 	var refusal *FailureError
 	if errors.As(err, &refusal) {
 		e.gone, e.retryIn = refusal.Never, refusal.RetryIn
 	}
 }
+
+// words says in a few plain words why an announce failed, without the secrets of the URL.
+func (e *endpoint) words(err error) string { return maskText(e.url, words(err)) }
 
 // moved makes the next announce due as soon as it may be. What failed so far says
 // nothing of another network, so the back-off begins anew.

@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+	"time"
 )
 
 // "a loopback or private tracker URL inside a torrent may only be asked for
@@ -71,6 +72,25 @@ func TestMaskURL(t *testing.T) {
 	} {
 		if got := MaskURL(in); got != want {
 			t.Errorf("MaskURL(%q) = %q, want %q", in, got, want)
+		}
+	}
+}
+
+// A tracker that repeats a passkey does not get it shown.
+func TestMaskText(t *testing.T) {
+	const key = "5ECRET0123456789abcdef"
+	for _, u := range []string{
+		"http://t.org/" + key + "/announce", "http://t.org/announce?passkey=" + key, "http://t.org/announce?" + key,
+		"http://" + key + "@t.org/announce", "http://u:" + key + "@t.org/announce", "http://t.org/%35ECRET0123456789abcdef/announce",
+	} {
+		e := newEndpoint(u, 0)
+		e.failed(time.Now(), &FailureError{Reason: "Passkey not found: " + key}, 0)
+		if want := "tracker refused: Passkey not found: ***"; e.lastErr != want {
+			t.Errorf("%s: %q, want %q", u, e.lastErr, want)
+		}
+		e.succeeded(time.Now(), Response{Warning: key + " expires", Interval: time.Hour})
+		if got := e.lastOK(); strings.Contains(got, key) || !strings.Contains(got, "*** expires") {
+			t.Errorf("%s: %q", u, got)
 		}
 	}
 }
