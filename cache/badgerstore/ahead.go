@@ -38,7 +38,11 @@ func newAhead(dir string, z sizes) *ahead {
 // reserve makes room for vlog bytes in the value log and wal bytes in the
 // memtable's log.
 func (a *ahead) reserve(vlog, wal int64) error {
-	return errors.Join(a.broken, a.vlog.reserve(vlog), a.wal.reserve(wal))
+	err := errors.Join(a.broken, a.vlog.reserve(vlog), a.wal.reserve(wal))
+	if err == nil && a.pos > 0 {
+		err = a.vlog.mapped.ready(a.vlog.path(a.vlog.id), a.pos, vlog)
+	}
+	return err
 }
 
 // step returns how much more than asked for reserve may take, in bytes.

@@ -5,12 +5,14 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"maps"
 	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -20,19 +22,39 @@ import (
 	"github.com/qqbtfs/qqbtfs/cache/cachetest"
 )
 
-// childEnv makes the test binary a writer that fills the store in the directory
-// that it names, until it is killed.
-const childEnv = "BADGERSTORE_TEST_DIR"
+// childEnv makes the test binary do the job that it names on the store in the directory
+// that it names: "job directory".
+const childEnv = "BADGERSTORE_TEST_JOB"
+
+var jobs = map[string]func(dir string) error{"write": writeForEver}
 
 func TestMain(m *testing.M) {
-	if dir := os.Getenv(childEnv); dir != "" {
-		if err := writeForEver(dir); err != nil {
+	if job, dir, ok := strings.Cut(os.Getenv(childEnv), " "); ok {
+		if err := jobs[job](dir); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
 		return
 	}
 	os.Exit(m.Run())
+}
+
+// startChild starts this binary with a job. It ends with the test at the latest.
+func startChild(t *testing.T, job, dir string) (cmd *exec.Cmd, in io.Writer, out *bufio.Scanner) {
+	t.Helper()
+	cmd = exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), childEnv+"="+job+" "+dir)
+	cmd.Stderr = os.Stderr
+	in, err := cmd.StdinPipe()
+	must(t, err)
+	r, err := cmd.StdoutPipe()
+	must(t, err)
+	must(t, cmd.Start())
+	t.Cleanup(func() {
+		cmd.Process.Kill()
+		cmd.Wait()
+	})
+	return cmd, in, bufio.NewScanner(r)
 }
 
 func crashTorrent() *cachetest.Torrent { return cachetest.NewTorrent(60, 300<<10, 5000) }
@@ -62,17 +84,7 @@ func TestKill(t *testing.T) {
 	t.Parallel()
 	tor, dir := crashTorrent(), t.TempDir()
 	for round := range 3 {
-		cmd := exec.Command(os.Args[0])
-		cmd.Env = append(os.Environ(), childEnv+"="+dir)
-		cmd.Stderr = os.Stderr
-		out, err := cmd.StdoutPipe()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := cmd.Start(); err != nil {
-			t.Fatal(err)
-		}
-		lines := bufio.NewScanner(out)
+		cmd, _, lines := startChild(t, "write", dir)
 		for range 1 + rand.IntN(12) {
 			if !lines.Scan() {
 				t.Fatal("the writer has ended by itself")

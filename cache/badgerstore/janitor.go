@@ -188,10 +188,12 @@ func (s *Store) merge() error {
 		return cache.ErrNoSpace
 	}
 	defer s.ahead.resync()
-	if err := s.db.DropPrefix([]byte{scratchTag}); err != nil {
-		return err
+	err := s.db.DropPrefix([]byte{scratchTag})
+	if err == nil {
+		err = s.db.Flatten(1)
 	}
-	return s.db.Flatten(1)
+	s.failed(err)
+	return err
 }
 
 // rewrite frees the value-log file with the most garbage, moving what lives.
@@ -204,5 +206,7 @@ func (s *Store) rewrite(ratio float64) error {
 	}
 	defer s.ahead.resync()
 	s.unsynced = true
-	return s.db.RunValueLogGC(ratio)
+	err := s.db.RunValueLogGC(ratio)
+	s.failed(err)
+	return err
 }

@@ -46,6 +46,21 @@ func (m *mapping) populate(name string, off, n int64, huge bool) {
 	unix.Syscall(unix.SYS_MADVISE, m.start+from, to-from, unix.MADV_POPULATE_WRITE)
 }
 
+// ready makes sure that Badger can store into the bytes [off, off+n) of the file name:
+// on a page that the disk can't give its store would end the process. A mapping that was
+// not found is no error.
+func (m *mapping) ready(name string, off, n int64) error {
+	from, to := uintptr(off)&^uintptr(os.Getpagesize()-1), uintptr(off+n)
+	if m.name != name || to > m.size {
+		return nil
+	}
+	_, _, errno := unix.Syscall(unix.SYS_MADVISE, m.start+from, to-from, unix.MADV_POPULATE_WRITE)
+	if errno == unix.EFAULT || errno == unix.EHWPOISON {
+		return fmt.Errorf("%s: %w", filepath.Base(name), unix.EIO)
+	}
+	return nil
+}
+
 // wantHuge asks for huge pages behind the first one. That has a small page already,
 // for Badger has written or read the file's header, and the kernel's readahead gives
 // up huge pages where it meets a small one; told that access is random, it does not

@@ -10,6 +10,8 @@ type mapping struct {
 
 func (*mapping) populate(string, int64, int64, bool) {}
 
+func (*mapping) ready(string, int64, int64) error { return nil }
+
 func populateRead([]byte) {}
 
 func readHuge(string) []mapping { return nil }

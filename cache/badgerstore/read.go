@@ -44,6 +44,9 @@ func (s *Store) readAgain(dst []byte, index, off int) error {
 	if !errors.Is(err, errDamaged) {
 		return err
 	}
+	if s.ahead != nil && s.ahead.broken != nil {
+		return cache.ErrMiss // Badger reads nothing without a memtable
+	}
 	if s.have.kill(index) {
 		s.damaged.Add(1)
 		s.garbage.Add(int64(s.geo.PieceSize(index)))

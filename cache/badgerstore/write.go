@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/dgraph-io/badger/v4"
 
@@ -173,6 +174,7 @@ func (b *batch) commit() error {
 		s.poke()
 	}
 	if err != nil {
+		s.failed(err)
 		s.writeErrs.Add(1)
 		s.setState("write error: " + err.Error())
 		return err
@@ -186,6 +188,16 @@ func (b *batch) commit() error {
 		s.setState("ok")
 	}
 	return nil
+}
+
+// failed ends all writing if err says that Badger has no memtable any more: the next
+// write would end the process. It has one again when it is opened again. Its caller
+// holds the token.
+func (s *Store) failed(err error) {
+	if err != nil && s.ahead.broken == nil && strings.Contains(err.Error(), "cannot create new mem table") {
+		s.ahead.broken = err
+		s.log.Warn("badgerstore: the disk fails, pieces stay in memory until the next mount", "dir", s.dir, "err", err)
+	}
 }
 
 // live returns an error when the caller or the store has ended.
