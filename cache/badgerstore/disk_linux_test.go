@@ -61,12 +61,10 @@ type diskOp struct {
 func mountDisk(t *testing.T) *disk {
 	t.Helper()
 	d := &disk{dir: t.TempDir(), backing: t.TempDir(), ids: map[string]int{}}
-	data := &fusefs.LoopbackRoot{Path: d.backing}
-	data.NewNode = func(r *fusefs.LoopbackRoot, _ *fusefs.Inode, _ string, _ *syscall.Stat_t) fusefs.InodeEmbedder {
-		return &diskNode{LoopbackNode: fusefs.LoopbackNode{RootData: r}, disk: d}
-	}
-	root := data.NewNode(data, nil, "", nil)
-	data.RootNode = root
+	loopback, err := fusefs.NewLoopbackRoot(d.backing)
+	must(t, err)
+	root := &diskNode{LoopbackNode: loopback.(*fusefs.LoopbackNode), disk: d}
+	root.RootData.RootNode = root
 	second := time.Second
 	server, err := fusefs.Mount(d.dir, root, &fusefs.Options{
 		EntryTimeout: &second, AttrTimeout: &second,
@@ -216,8 +214,13 @@ func (d *disk) writeBack() {
 
 // diskNode is a file or directory of a disk.
 type diskNode struct {
-	fusefs.LoopbackNode
+	*fusefs.LoopbackNode
 	disk *disk
+}
+
+// WrapChild makes what is found in the directory n a diskNode.
+func (n *diskNode) WrapChild(_ context.Context, child fusefs.InodeEmbedder) fusefs.InodeEmbedder {
+	return &diskNode{LoopbackNode: child.(*fusefs.LoopbackNode), disk: n.disk}
 }
 
 func (n *diskNode) name(child string) string {
@@ -276,7 +279,7 @@ func (n *diskNode) Rmdir(ctx context.Context, name string) syscall.Errno {
 func (n *diskNode) Rename(ctx context.Context, name string, parent fusefs.InodeEmbedder, to string, flags uint32) syscall.Errno {
 	p := parent.(*diskNode)
 	return n.disk.do(diskOp{kind: opRename, path: n.name(name), to: p.name(to)}, func() syscall.Errno {
-		return n.LoopbackNode.Rename(ctx, name, &p.LoopbackNode, to, flags)
+		return n.LoopbackNode.Rename(ctx, name, p.LoopbackNode, to, flags)
 	})
 }
 
