@@ -31,8 +31,8 @@ import (
 	"github.com/qqbtfs/qqbtfs/fetch/tracker"
 	"github.com/qqbtfs/qqbtfs/peerconn"
 	"github.com/qqbtfs/qqbtfs/peerconn/blocklist"
-	"github.com/qqbtfs/qqbtfs/peerconn/natpmp"
 	"github.com/qqbtfs/qqbtfs/peerconn/netpolicy"
+	"github.com/qqbtfs/qqbtfs/peerconn/portmap"
 	"github.com/qqbtfs/qqbtfs/peerconn/proto"
 	"github.com/qqbtfs/qqbtfs/peerconn/wire"
 )
@@ -93,8 +93,8 @@ type Session struct {
 	watching sync.WaitGroup // the goroutine of watch
 	done     chan struct{}  // closed by Close
 
-	forward   *natpmp.Mapping // nil: none
-	blocked   atomic.Int64    // addresses that were turned away
+	forward   *portmap.Mapping // nil: none
+	blocked   atomic.Int64     // addresses that were turned away
 	blocklist atomic.Pointer[blocklist.List]
 
 	mu       sync.Mutex
@@ -141,7 +141,7 @@ func NewSession(cfg Config) (*Session, error) {
 		return nil, err
 	}
 	if port := s.Port(); cfg.Forward && port != 0 {
-		s.forward = natpmp.Keep(natpmp.Config{Port: port, Changed: s.portChanged, Policy: cfg.Policy, Logger: cfg.Logger})
+		s.forward = portmap.Keep(portmap.Config{Port: port, Changed: s.portChanged, Policy: cfg.Policy, Logger: cfg.Logger})
 	}
 	s.trackers = tracker.NewClient(tracker.ClientConfig{
 		UserAgent: cfg.Client, Logger: cfg.Logger, Dial: cfg.Policy.DialContext, Resolve: cfg.Policy.LookupNetIP,

@@ -58,7 +58,7 @@ func (n *netFlags) register(fs *pflag.FlagSet) {
 	fs.Var(&n.encryption, "encryption", "connections to peers: encrypted if they can, encrypted only, or never")
 	fs.StringVar(&n.bind, "bind", "", "let nothing leave but by this address or interface")
 	fs.StringVar(&n.proxy, "proxy", "", "let everything leave through this proxy, socks5://[USER:PASSWORD@]HOST:PORT, and accept no peers unless --listen says so")
-	fs.BoolVar(&n.forward, "port-forward", false, "have the gateway of the network forward our port to us (NAT-PMP)")
+	fs.BoolVar(&n.forward, "port-forward", false, "have the gateway of the network forward our port to us (NAT-PMP; or UPnP, unless --bind is given)")
 	fs.Var(&n.blocklist, "blocklist", "have nothing to do with the peers on this list (P2P, DAT or CIDR, may be gzipped)")
 	n.dht, n.lsd = onOff(), onOff()
 	fs.Var(&n.dht, "dht", "find peers in the distributed hash table")

@@ -1,4 +1,4 @@
-package natpmp
+package portmap
 
 import (
 	"encoding/binary"
