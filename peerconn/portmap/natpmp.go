@@ -26,7 +26,8 @@ const (
 	tries     = 5
 )
 
-// natpmp asks the gateway of the default route (RFC 6886).
+// natpmp asks the gateway of the default route by the interface that the policy keeps to
+// (RFC 6886).
 type natpmp struct {
 	gateway netip.AddrPort // zero: that one
 	policy  *netpolicy.Policy
@@ -43,7 +44,7 @@ func (n *natpmp) release(ctx context.Context, port, _ uint16) error {
 func (n *natpmp) ask(ctx context.Context, port, wish uint16, life time.Duration) (uint16, time.Duration, error) {
 	gateway := n.gateway
 	if !gateway.IsValid() {
-		a, err := defaultGateway()
+		a, err := defaultGateway(n.policy)
 		if err != nil {
 			return 0, 0, err
 		}
@@ -102,22 +103,26 @@ func parseAnswer(b []byte, port uint16) (external uint16, life time.Duration, ok
 	return binary.BigEndian.Uint16(b[10:]), max(life, 2*time.Second), true, nil
 }
 
-// defaultGateway is that of the kernel's default route.
-func defaultGateway() (netip.Addr, error) {
+// defaultGateway is that of the kernel's first default route by an interface of policy's.
+func defaultGateway(policy *netpolicy.Policy) (netip.Addr, error) {
 	f, err := os.Open("/proc/net/route")
 	if err != nil {
 		return netip.Addr{}, err
 	}
 	defer f.Close()
-	return parseRoutes(f)
+	return parseRoutes(f, func(name string) bool {
+		i, err := net.InterfaceByName(name)
+		return err == nil && policy.Uses(*i)
+	})
 }
 
-// parseRoutes finds the default gateway in the form of /proc/net/route.
-func parseRoutes(r io.Reader) (netip.Addr, error) {
+// parseRoutes finds the first default gateway by an interface that is used, in the form of
+// /proc/net/route; the kernel lists the best route first.
+func parseRoutes(r io.Reader, used func(name string) bool) (netip.Addr, error) {
 	lines := bufio.NewScanner(r)
 	for lines.Scan() {
 		f := strings.Fields(lines.Text())
-		if len(f) < 8 || f[1] != "00000000" || f[7] != "00000000" || f[2] == "00000000" {
+		if len(f) < 8 || f[1] != "00000000" || f[7] != "00000000" || f[2] == "00000000" || !used(f[0]) {
 			continue
 		}
 		if b, err := hex.DecodeString(f[2]); err == nil && len(b) == 4 {

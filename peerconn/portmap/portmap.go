@@ -27,7 +27,7 @@ type Config struct {
 	// Port is the TCP port that we listen on.
 	Port uint16
 	// Gateway is where to ask, by NAT-PMP alone. Zero means the gateway of the default
-	// route, and after it those that answer to UPnP.
+	// route by the interface of Policy, and after it those that answer to UPnP.
 	Gateway netip.AddrPort
 	// Lifetime is asked for; zero means 2 h (RFC 6886, 3.3).
 	Lifetime time.Duration

@@ -117,7 +117,7 @@ func TestDefaultRoute(t *testing.T) {
 	if _, err := exec.LookPath("ip"); err != nil || !peertest.InNamespace(t) {
 		return
 	}
-	if _, err := defaultGateway(); err == nil {
+	if _, err := defaultGateway(nil); err == nil {
 		t.Error("a gateway without a route")
 	}
 	peertest.IP(t, "link set lo up")
@@ -126,7 +126,7 @@ func TestDefaultRoute(t *testing.T) {
 	peertest.IP(t, "link set inside up")
 	peertest.IP(t, "link set outside up")
 	peertest.IP(t, "route add default via 10.3.0.1 dev inside")
-	if a, err := defaultGateway(); err != nil || a.String() != "10.3.0.1" {
+	if a, err := defaultGateway(nil); err != nil || a.String() != "10.3.0.1" {
 		t.Fatalf("gateway %v, %v", a, err)
 	}
 	peertest.IP(t, "addr add 10.3.0.1/32 dev lo") // we are the gateway as well
@@ -136,6 +136,22 @@ func TestDefaultRoute(t *testing.T) {
 		t.Errorf("asked %+v", q)
 	}
 	m.Close()
+}
+
+// The gateway is that of the interface we are bound to, not that of the best route.
+func TestRouteOfInterface(t *testing.T) {
+	const routes = "Iface\tDestination\tGateway\tFlags\tRefCnt\tUse\tMetric\tMask\n" +
+		"eth1\t00000000\t0163A8C0\t0003\t0\t0\t0\t00000000\t0\t0\t0\n" +
+		"eth0\t00000000\t01004D0A\t0003\t0\t0\t500\t00000000\t0\t0\t0\n"
+	for name, want := range map[string]string{"eth0": "10.77.0.1", "eth1": "192.168.99.1"} {
+		a, err := parseRoutes(strings.NewReader(routes), func(n string) bool { return n == name })
+		if err != nil || a.String() != want {
+			t.Errorf("%s: gateway %v, %v; want %s", name, a, err, want)
+		}
+	}
+	if a, err := parseRoutes(strings.NewReader(routes), func(string) bool { return false }); err == nil {
+		t.Errorf("gateway %v of no interface", a)
+	}
 }
 
 func FuzzParseAnswer(f *testing.F) {
@@ -150,5 +166,7 @@ func FuzzParseAnswer(f *testing.F) {
 
 func FuzzParseRoutes(f *testing.F) {
 	f.Add("Iface\tDestination\tGateway\tFlags\tRefCnt\tUse\tMetric\tMask\neth0\t00000000\t0100030A\t0003\t0\t0\t0\t00000000\t0\t0\t0\n")
-	f.Fuzz(func(t *testing.T, s string) { _, _ = parseRoutes(strings.NewReader(s)) })
+	f.Fuzz(func(t *testing.T, s string) {
+		_, _ = parseRoutes(strings.NewReader(s), func(string) bool { return true })
+	})
 }
