@@ -238,6 +238,17 @@ func (c *Cache) Full() bool {
 	}
 }
 
+// Keeps returns how many bytes of pieces that are put from now on stay until newer ones
+// push them out: the RAM tier while the disk refuses. Zero means that the disk has them.
+func (c *Cache) Keeps() int64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.failing == nil || errors.Is(c.failing, ErrQuota) { // with a quota others are evicted
+		return 0
+	}
+	return c.cfg.RAM
+}
+
 // writes reports whether what is put goes to disk.
 func (c *Cache) writes() bool { return c.cfg.Disk != nil && !c.cfg.ReadOnly }
 

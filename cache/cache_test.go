@@ -214,6 +214,9 @@ func TestDiskFullAndBack(t *testing.T) {
 		if !r.Full() {
 			t.Error("not Full with a full disk")
 		}
+		if r.Keeps() != 4*pieceLen {
+			t.Errorf("Keeps = %d, want the RAM tier", r.Keeps())
+		}
 		if err := r.Flush(t.Context()); !errors.Is(err, cache.ErrNoSpace) {
 			t.Errorf("Flush: %v, want ErrNoSpace", err)
 		}
@@ -232,7 +235,7 @@ func TestDiskFullAndBack(t *testing.T) {
 		if got := slices.Collect(r.mem.Pieces()); !slices.Equal(got, []int{2, 3, 4, 5}) {
 			t.Errorf("on disk: %v", got)
 		}
-		if st := r.Stats(); st.State != "ok" || r.Full() {
+		if st := r.Stats(); st.State != "ok" || r.Full() || r.Keeps() != 0 {
 			t.Errorf("State = %q", st.State)
 		}
 	})

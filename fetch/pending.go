@@ -83,7 +83,7 @@ func (s *Session) AddMagnet(cfg MagnetConfig) (*Pending, error) {
 	p.announce, p.searches = p.newAnnouncers(), p.newSearches()
 	p.AddPeers(cfg.Peers, "command line")
 	s.lookUp(p.ctx, &p.running, l.Peers, p.log, func(a netip.AddrPort) {
-		p.AddPeers([]netip.AddrPort{a}, "magnet link")
+		p.AddPeers([]netip.AddrPort{a}, swarm.FromMagnet)
 	})
 	if err := s.registerPending(p); err != nil {
 		p.searches.Close()

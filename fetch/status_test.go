@@ -43,7 +43,8 @@ func TestStalledIsSaidLate(t *testing.T) {
 // fullStore has no room.
 type fullStore struct{ *memstore.Store }
 
-func (fullStore) Full() bool { return true }
+func (fullStore) Full() bool   { return true }
+func (fullStore) Keeps() int64 { return 0 }
 
 // Who gives the cache less than the torrent is told that this ends the fill.
 func TestCacheSizeIsSaid(t *testing.T) {

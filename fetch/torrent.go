@@ -39,7 +39,7 @@ type TorrentConfig struct {
 	Select func(file int) bool
 	// Peers are connected to directly.
 	Peers []netip.AddrPort
-	// Named are more of them as host:port, such as those of a magnet link.
+	// Named are more of them as host:port, those of a magnet link.
 	Named []string
 	// Window bounds what is read ahead for all readers together, in bytes, so that a
 	// small Store keeps it until it is read; zero means no bound but the readers' own.
@@ -59,8 +59,13 @@ type TorrentConfig struct {
 }
 
 // Roomy is what a Store may implement besides: while Full, a piece that is put
-// pushes another one out, so the fill pauses and only what is read is fetched.
-type Roomy interface{ Full() bool }
+// pushes another one out, so the fill pauses and only what is read is fetched. Keeps is
+// how many bytes of new pieces stay until they are read, and bounds the windows of all
+// readers as TorrentConfig.Window does; zero means no bound.
+type Roomy interface {
+	Full() bool
+	Keeps() int64
+}
 
 // Torrent is one torrent of a session. Its methods are safe for concurrent use.
 type Torrent struct {
@@ -135,9 +140,6 @@ func (s *Session) Add(cfg TorrentConfig) (*Torrent, error) {
 	t.waits.init()
 	t.waits.blocks = m.Info.HasV2
 	t.prover, t.hashServer = newProver(t), newHashServer(t, m)
-	if cfg.Window > 0 {
-		t.waits.most = max(1, int(cfg.Window/m.Info.PieceLength))
-	}
 	if t.pool == nil {
 		t.pool = NewPool(t.lay)
 	}
@@ -169,7 +171,7 @@ func (s *Session) Add(cfg TorrentConfig) (*Torrent, error) {
 	t.webs = t.newWebSeeds()
 	t.AddPeers(cfg.Peers, swarm.FromUser)
 	s.lookUp(t.ctx, &t.jobs, cfg.Named, t.log, func(a netip.AddrPort) {
-		t.AddPeers([]netip.AddrPort{a}, swarm.FromUser)
+		t.AddPeers([]netip.AddrPort{a}, swarm.FromMagnet)
 	})
 	if cfg.settling {
 		t.jobs.Go(t.resettle)
@@ -286,6 +288,7 @@ func (t *Torrent) turn() {
 		c.Resume()
 	}
 	now := time.Now()
+	t.waits.bound(t.windows())
 	if demand, changed := t.waits.demand(now, t.mayFill(), t.chosen); changed {
 		t.swarm.Step(now, swarm.Wanted{Demand: demand})
 	}
@@ -315,6 +318,20 @@ func (t *Torrent) turn() {
 // mayFill reports whether the fill goes on.
 func (t *Torrent) mayFill() bool {
 	return t.cfg.Fill && !t.full() && !t.chosen.done() && (t.waits.read() || time.Since(t.started) >= t.cfg.FillAfter)
+}
+
+// windows is how many pieces may be in the windows of all readers together; 0: no limit.
+func (t *Torrent) windows() int {
+	limit := t.cfg.Window
+	if r, ok := t.store.(Roomy); ok {
+		if n := r.Keeps() / 2; n > 0 && (limit == 0 || n < limit) {
+			limit = n
+		}
+	}
+	if limit == 0 {
+		return 0
+	}
+	return max(1, int(limit/t.meta.Info.PieceLength))
 }
 
 // full reports whether the store has no room for what nobody asked for.

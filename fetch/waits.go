@@ -210,6 +210,15 @@ func (w *waits) files(byFirst func(a, b picker.Range) int) (list []picker.Range)
 	return slices.Compact(list)
 }
 
+// bound sets how many pieces all windows may have together; 0: no limit.
+func (w *waits) bound(most int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if most != w.most {
+		w.most, w.dirty = most, true
+	}
+}
+
 // share is how many pieces one reader's window may have. w.mu is held.
 func (w *waits) share() int {
 	if w.most == 0 {

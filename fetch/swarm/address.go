@@ -9,6 +9,7 @@ import (
 // Sources of addresses.
 const (
 	FromUser    = "command line"
+	FromMagnet  = "magnet link"
 	FromTracker = "tracker"
 	FromDHT     = "dht"
 	FromPEX     = "pex"

@@ -250,3 +250,23 @@ func (d *diskTest) atStart(t *testing.T) {
 	await(t, "pieces on disk", func() bool { return usedBy(d.disk+"/cache") > 16<<20 })
 	d.reads()
 }
+
+// With the disk full and little RAM nothing is read ahead that would be gone before it is
+// read.
+func TestFullDiskReadsOnce(t *testing.T) {
+	t.Parallel()
+	const size = 64 << 20
+	s := newSandbox(t)
+	disk := s.smallDisk("tmpfs", 32<<20)
+	pub := s.publish("film.bin", size)
+	if err := hog(disk + "/hog"); err != nil {
+		t.Fatal(err)
+	}
+	m := s.mount("--cache-dir", disk+"/cache", "--ram", "4MiB", "--fill", "none", "--peer", pub.seed.addr, pub.torrent)
+	same(t, pub.file, m.dir+"/film.bin")
+	st := m.torrent()
+	if st.Downloaded < size || st.Downloaded > size*3/2 {
+		t.Errorf("downloaded %d bytes for one reading of %d", st.Downloaded, size)
+	}
+	m.unmount()
+}
