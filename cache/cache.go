@@ -239,14 +239,15 @@ func (c *Cache) Full() bool {
 }
 
 // Keeps returns how many bytes of pieces that are put from now on stay until newer ones
-// push them out: the RAM tier while the disk refuses. Zero means that the disk has them.
+// push them out: the RAM tier without a disk, or while it refuses. Zero means that they go
+// to disk, where Config.Quota bounds them.
 func (c *Cache) Keeps() int64 {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.failing == nil || errors.Is(c.failing, ErrQuota) { // with a quota others are evicted
-		return 0
+	if !c.writes() || c.failing != nil && !errors.Is(c.failing, ErrQuota) {
+		return c.cfg.RAM
 	}
-	return c.cfg.RAM
+	return 0
 }
 
 // writes reports whether what is put goes to disk.

@@ -17,6 +17,9 @@ func TestReadOnlyDisk(t *testing.T) {
 		if r.Full() {
 			t.Error("Full with an empty RAM tier")
 		}
+		if got := r.Keeps(); got != 3*pieceLen {
+			t.Errorf("Keeps = %d, want the RAM tier", got)
+		}
 		r.mustPut(5, 6, 7)
 		r.wantRead(5, 6, 7)
 		if !r.Full() {

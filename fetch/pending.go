@@ -81,7 +81,7 @@ func (s *Session) AddMagnet(cfg MagnetConfig) (*Pending, error) {
 	p.fetch = metadata.New(metadata.Config{Verify: l.Names, MaxPeers: s.cfg.MaxPeers})
 	p.ctx, p.cancel = context.WithCancel(context.Background())
 	p.announce, p.searches = p.newAnnouncers(), p.newSearches()
-	p.AddPeers(cfg.Peers, "command line")
+	p.AddPeers(cfg.Peers, swarm.FromUser)
 	s.lookUp(p.ctx, &p.running, l.Peers, p.log, func(a netip.AddrPort) {
 		p.AddPeers([]netip.AddrPort{a}, swarm.FromMagnet)
 	})

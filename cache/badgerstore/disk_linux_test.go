@@ -30,7 +30,7 @@ type disk struct {
 	next int
 	ops  []diskOp
 	// bad reports whether an operation fails with EIO; nil means that none does.
-	bad func(kind opKind, path string) bool
+	bad func(kind opKind) bool
 }
 
 type opKind string
@@ -85,7 +85,7 @@ func mountDisk(t *testing.T) *disk {
 }
 
 // fail makes operations fail for which bad is true; nil mends the disk.
-func (d *disk) fail(bad func(kind opKind, path string) bool) {
+func (d *disk) fail(bad func(kind opKind) bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.bad = bad
@@ -94,7 +94,7 @@ func (d *disk) fail(bad func(kind opKind, path string) bool) {
 // do does an operation unless it fails, and remembers it.
 func (d *disk) do(op diskOp, do func() syscall.Errno) syscall.Errno {
 	d.mu.Lock()
-	if d.bad != nil && d.bad(op.kind, op.path) {
+	if d.bad != nil && d.bad(op.kind) {
 		d.mu.Unlock()
 		return syscall.EIO
 	}

@@ -39,7 +39,7 @@ func TestDiskErrors(t *testing.T) {
 // and unless once all that follow. It returns how many there were.
 func withBadDisk(t *testing.T, kind opKind, n int, once bool) (seen int) {
 	d := mountDisk(t)
-	d.fail(func(k opKind, _ string) bool {
+	d.fail(func(k opKind) bool {
 		if k != kind {
 			return false
 		}

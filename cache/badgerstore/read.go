@@ -44,8 +44,8 @@ func (s *Store) readAgain(dst []byte, index, off int) error {
 	if !errors.Is(err, errDamaged) {
 		return err
 	}
-	if s.ahead != nil && s.ahead.broken != nil {
-		return cache.ErrMiss // Badger reads nothing without a memtable
+	if s.ahead != nil && errors.Is(s.ahead.broken, errNoMemtable) {
+		return cache.ErrMiss // which says nothing of the piece
 	}
 	if s.have.kill(index) {
 		s.damaged.Add(1)

@@ -190,12 +190,15 @@ func (b *batch) commit() error {
 	return nil
 }
 
+// errNoMemtable is why a store reads and writes nothing more.
+var errNoMemtable = errors.New("no memtable")
+
 // failed ends all writing if err says that Badger has no memtable any more: the next
 // write would end the process. It has one again when it is opened again. Its caller
 // holds the token.
 func (s *Store) failed(err error) {
 	if err != nil && s.ahead.broken == nil && strings.Contains(err.Error(), "cannot create new mem table") {
-		s.ahead.broken = err
+		s.ahead.broken = fmt.Errorf("%w: %w", errNoMemtable, err)
 		s.log.Warn("badgerstore: the disk fails, pieces stay in memory until the next mount", "dir", s.dir, "err", err)
 	}
 }

@@ -253,14 +253,7 @@ func (n *node) start(l *loaded, cfg fetch.TorrentConfig) (*fetch.Torrent, error)
 // window is how much may be read ahead: half of a limited cache, so that it is
 // still there when it is read.
 func window(opt joinOptions) int64 {
-	switch limit := int64(opt.flags.limit); {
-	case opt.disk == nil || opt.ram != "":
-		return int64(opt.flags.ram) / 2
-	case limit > 0:
-		return badgerstore.Capacity(limit) / 2
-	default:
-		return 0
-	}
+	return badgerstore.Capacity(int64(opt.flags.limit)) / 2
 }
 
 // close leaves the swarms and closes the stores.

@@ -81,7 +81,7 @@ func TestMaskText(t *testing.T) {
 	const key = "5ECRET0123456789abcdef"
 	for _, u := range []string{
 		"http://t.org/" + key + "/announce", "http://t.org/announce?passkey=" + key, "http://t.org/announce?" + key,
-		"http://" + key + "@t.org/announce", "http://u:" + key + "@t.org/announce", "http://t.org/%35ECRET0123456789abcdef/announce",
+		"http://" + key + "@t.org/announce", "http://u:" + key + "@t.org/announce", "http://t.org/announce?" + key + "=1", "http://t.org/announce?key=5ECRET01&passkey=" + key, "http://t.org/%35ECRET0123456789abcdef/announce",
 	} {
 		e := newEndpoint(u, 0)
 		e.failed(time.Now(), &FailureError{Reason: "Passkey not found: " + key}, 0)

@@ -2,6 +2,7 @@ package tracker
 
 import (
 	"net/url"
+	"slices"
 	"strings"
 )
 
@@ -20,6 +21,7 @@ func MaskURL(u string) string {
 // trackers repeat the passkey that they refuse.
 func maskText(u, text string) string {
 	_, hidden := split(u)
+	slices.SortFunc(hidden, func(a, b string) int { return len(b) - len(a) }) // one may be part of another
 	for _, secret := range hidden {
 		text = strings.ReplaceAll(text, secret, masked)
 		if plain, err := url.QueryUnescape(secret); err == nil && plain != "" {
@@ -70,7 +72,8 @@ func maskQuery(q string, hide func(string) string) string {
 		name, value, found := strings.Cut(part, "=")
 		switch {
 		case looksSecret(name):
-			parts[i] = hide(part)
+			hide(value)
+			parts[i] = hide(name)
 		case found && (secretName(name) || len(value) >= 8 || looksSecret(value)):
 			parts[i] = name + "=" + hide(value)
 		}
