@@ -64,7 +64,7 @@ type download struct {
 }
 
 func (g *getting) main(ctx context.Context, sources []string) (err error) {
-	if err := g.net.check(); err != nil {
+	if err := g.net.check(g.a.log.Logger); err != nil {
 		return err
 	}
 	if _, err := os.Stat(string(g.dir)); err == nil && !isDir(string(g.dir)) || errors.Is(err, syscall.ENOTDIR) {

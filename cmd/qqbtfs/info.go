@@ -28,7 +28,7 @@ for a mount.`,
 		Args:              sourceArg,
 		ValidArgsFunction: completeTorrents,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := net.check(); err != nil {
+			if err := net.check(a.log.Logger); err != nil {
 				return err
 			}
 			l, err := a.load(cmd.Context(), net.policy, args[0])

@@ -91,13 +91,13 @@ func (n *node) search(l *loaded) (err error) {
 
 // otherWays says how peers are found that nobody names.
 func (n *node) otherWays() string {
-	switch dht, lsd := n.net.dht.Value == "on", n.net.lsd.Value == "on"; {
+	switch dht, lsd := n.sess.DHT() != nil, n.net.lsd.Value == "on"; {
 	case dht:
 		return "asking the DHT"
 	case lsd:
-		return "asking the local network alone, for the DHT is off"
+		return "asking the local network alone, for there is no DHT"
 	default:
-		return "waiting for peers to connect, for the DHT is off"
+		return "waiting for peers to connect, for there is no DHT"
 	}
 }
 

@@ -102,7 +102,7 @@ type mounting struct {
 }
 
 func (m *mounting) main(ctx context.Context, sources []string, mountpoint string) error {
-	if err := errors.Join(m.flags.check(), m.net.check()); err != nil {
+	if err := errors.Join(m.flags.check(), m.net.check(m.a.log.Logger)); err != nil {
 		return err
 	}
 	child := m.a.parent != nil

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/netip"
 	"os"
@@ -84,8 +85,9 @@ func (n *netFlags) discovery(cacheDir string) fetch.Discovery {
 	}
 }
 
-// check also makes what the flags describe, before anything is sent.
-func (n *netFlags) check() error {
+// check also makes what the flags describe, before anything is sent. log is for what
+// that has to say later.
+func (n *netFlags) check(log *slog.Logger) error {
 	if n.maxPeers < 1 || n.maxPeers > 10000 {
 		return failf(codeUsage, "--max-peers %d: must be between 1 and 10000", n.maxPeers)
 	}
@@ -98,13 +100,13 @@ func (n *netFlags) check() error {
 	if n.forward && n.proxy != "" {
 		return failf(codeUsage, "--port-forward would show the address that --proxy hides")
 	}
-	return errors.Join(n.makePolicy(), n.loadBlocklist())
+	return errors.Join(n.makePolicy(log), n.loadBlocklist())
 }
 
-func (n *netFlags) makePolicy() error {
+func (n *netFlags) makePolicy(log *slog.Logger) error {
 	var err error
-	if n.policy, err = netpolicy.New(netpolicy.Config{Bind: n.bind, Proxy: n.proxy}); err != nil {
-		return failf(codeUsage, "--bind or --proxy: %w", err)
+	if n.policy, err = netpolicy.New(netpolicy.Config{Bind: n.bind, Proxy: n.proxy, Logger: log}); err != nil {
+		return failf(codeUsage, "--%w", err) // begins with the name of the option
 	}
 	return nil
 }

@@ -48,7 +48,7 @@ type seeding struct {
 }
 
 func (s *seeding) main(ctx context.Context, source string) (err error) {
-	if err := s.net.check(); err != nil {
+	if err := s.net.check(s.a.log.Logger); err != nil {
 		return err
 	}
 	if err := checkTrackerAddr(s.tracker); err != nil {

@@ -149,6 +149,9 @@ func printStatus(w io.Writer, m mountStatus, now time.Time) error {
 
 func dhtText(d dht.Status) string {
 	s := fmt.Sprintf("DHT %s, UDP port %d", plural(d.Nodes, "node"), d.Port)
+	if d.Port == 0 {
+		s = fmt.Sprintf("DHT %s, no UDP at present", plural(d.Nodes, "node"))
+	}
 	if d.ReadOnly {
 		s += ", read-only: nobody reaches us"
 	}

@@ -92,7 +92,7 @@ type DHT struct {
 // Status is a DHT's account of itself.
 type Status struct {
 	Nodes    int      `json:"nodes"`     // in the table that are not bad
-	Port     uint16   `json:"port"`      // UDP
+	Port     uint16   `json:"port"`      // UDP; zero: the proxy is away
 	ReadOnly bool     `json:"read_only"` // nobody reaches us (BEP 43)
 	External []string `json:"external"`  // our addresses as others see them, where known
 }

@@ -3,8 +3,8 @@
 // Whoever opens a socket to the outside does it through a Policy: peers, trackers, web
 // servers, discovery. A Policy can bind all of them to an address or an interface, and
 // can lead all of them through a SOCKS5 proxy. It has no other way to fall back to: when
-// the address, the interface or the proxy is gone, opening a socket fails, and so does
-// sending on those that are open.
+// the address, the interface or the proxy is gone, connecting fails, and so does sending
+// on sockets that are open.
 //
 // It does not decide whom to talk to, and what is not open does not concern it: with a
 // proxy its user should not listen, see Proxied.
@@ -14,6 +14,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/netip"
 	"strings"
@@ -27,6 +28,8 @@ type Config struct {
 	Bind string
 	// Proxy is a SOCKS5 proxy, as socks5://[USER:PASSWORD@]HOST:PORT. Empty: none.
 	Proxy string
+	// Logger gets what becomes of the proxy; nil: none.
+	Logger *slog.Logger
 }
 
 // A Policy opens sockets. It may be used from any goroutine. nil is the Policy that
@@ -34,6 +37,7 @@ type Config struct {
 type Policy struct {
 	bind  *binding // nil: none
 	proxy *proxy   // nil: none
+	log   *slog.Logger
 }
 
 // ErrGone means that the address or interface to bind to is not there (any more).
@@ -43,18 +47,22 @@ var ErrGone = errors.New("is not there")
 const dialTimeout = 30 * time.Second
 
 // New checks the configuration. An address or interface that does not exist is an
-// error here, which wraps ErrGone; later on it may come and go.
+// error here, which wraps ErrGone; later on it may come and go. Errors begin with "bind: "
+// or "proxy: ". Whether the proxy is there does not matter.
 func New(cfg Config) (*Policy, error) {
-	p := &Policy{}
+	p := &Policy{log: cfg.Logger}
+	if p.log == nil {
+		p.log = slog.New(slog.DiscardHandler)
+	}
 	var err error
 	if cfg.Bind != "" {
 		if p.bind, err = newBinding(cfg.Bind); err != nil {
-			return nil, fmt.Errorf("netpolicy: %w", err)
+			return nil, fmt.Errorf("bind: %w", err)
 		}
 	}
 	if cfg.Proxy != "" {
 		if p.proxy, err = newProxy(cfg.Proxy); err != nil {
-			return nil, fmt.Errorf("netpolicy: %w", err)
+			return nil, fmt.Errorf("proxy: %w", err)
 		}
 	}
 	return p, nil
@@ -165,10 +173,11 @@ func (p *Policy) Listen(ctx context.Context, network, addr string) (net.Listener
 }
 
 // ListenPacket opens a UDP socket at addr, HOST:PORT, as Listen does. With a proxy it is
-// one of the proxy's instead and addr is not used.
+// one of the proxy's instead and addr is not used: it outlives the proxy, and while that
+// is away, at first too, reads wait and writes fail.
 func (p *Policy) ListenPacket(ctx context.Context, network, addr string) (net.PacketConn, error) {
 	if p.Proxied() {
-		return p.proxy.associate(ctx, p)
+		return p.proxy.listenUDP(ctx, p)
 	}
 	lc, network, addr, err := p.listening(network, addr)
 	if err != nil {

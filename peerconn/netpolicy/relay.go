@@ -17,7 +17,7 @@ type relay struct {
 	net.Conn          // to the proxy's UDP port, connected: others cannot send to it
 	control  net.Conn // TCP
 
-	done    sync.WaitGroup
+	ended   chan struct{} // by watch
 	closing sync.Once
 }
 
@@ -44,8 +44,8 @@ func (x *proxy) associate(ctx context.Context, p *Policy) (*relay, error) {
 		control.Close()
 		return nil, err
 	}
-	r := &relay{Conn: conn, control: control}
-	r.done.Go(r.watch)
+	r := &relay{Conn: conn, control: control, ended: make(chan struct{})}
+	go r.watch()
 	return r, nil
 }
 
@@ -53,13 +53,14 @@ func (x *proxy) associate(ctx context.Context, p *Policy) (*relay, error) {
 func (r *relay) watch() {
 	_, _ = io.Copy(io.Discard, r.control)
 	r.Conn.Close()
+	close(r.ended)
 }
 
 // Close implements net.PacketConn.
 func (r *relay) Close() error {
 	r.closing.Do(func() {
 		r.control.Close()
-		r.done.Wait()
+		<-r.ended
 	})
 	return nil
 }

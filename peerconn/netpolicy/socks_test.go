@@ -1,10 +1,13 @@
 package netpolicy_test
 
 import (
+	"errors"
 	"io"
 	"net"
+	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/qqbtfs/qqbtfs/peerconn/netpolicy"
 	"github.com/qqbtfs/qqbtfs/peerconn/peertest"
@@ -142,7 +145,7 @@ func TestBadProxy(t *testing.T) {
 	}
 }
 
-// A relay is a PacketConn for those who talk to many, and ends with the proxy.
+// A socket of the proxy's is for those who talk to many.
 func TestRelay(t *testing.T) {
 	peertest.NoLeaks(t)
 	a, b := echo(t), echo(t)
@@ -165,9 +168,73 @@ func TestRelay(t *testing.T) {
 			t.Errorf("%q from %v, %v; want it from %s", buf[:n], from, err, to)
 		}
 	}
+}
+
+// The socket of a proxy that is away works once that is there, and again after it was
+// restarted: "A UDP association terminates when the TCP connection that the UDP ASSOCIATE
+// request arrived on terminates" (RFC 1928, section 6). Reads wait all the time.
+func TestProxyComesAndGoes(t *testing.T) {
+	peertest.NoLeaks(t)
+	to, _ := net.ResolveUDPAddr("udp", echo(t))
+	x := &peertest.Proxy{}
+	peertest.StartProxy(t, x)
 	x.Close()
-	if _, _, err := pc.ReadFrom(buf); err == nil {
-		t.Error("a relay outlives its proxy")
+	pc, err := policy(t, netpolicy.Config{Proxy: "socks5://" + x.Addr()}).ListenPacket(t.Context(), "udp", ":0")
+	if err != nil {
+		t.Fatal("no socket while the proxy is away: ", err)
+	}
+	defer pc.Close()
+	if _, err := pc.WriteTo([]byte("hello"), to); err == nil {
+		t.Error("sent past a proxy that is not there")
+	}
+	answers, failed := make(chan string, 1000), make(chan error)
+	read := func() {
+		for b := make([]byte, 100); ; {
+			n, _, err := pc.ReadFrom(b)
+			if err != nil {
+				failed <- err
+				return
+			}
+			answers <- string(b[:n])
+		}
+	}
+	go read()
+	for _, word := range []string{"first", "again"} {
+		x.Restart(t)
+		await(t, pc, to, word, answers)
+		x.Close()
+	}
+	if x.Relays() != 2 {
+		t.Errorf("%d relays of a proxy that ran twice", x.Relays())
+	}
+	_ = pc.SetReadDeadline(time.Unix(1, 0))
+	if err := <-failed; !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("after the deadline: %v", err)
+	}
+	_ = pc.SetReadDeadline(time.Time{})
+	go read()
+	pc.Close()
+	if err := <-failed; !errors.Is(err, net.ErrClosed) {
+		t.Errorf("after Close: %v", err)
+	}
+}
+
+// await sends a word until it comes back.
+func await(t *testing.T, pc net.PacketConn, to net.Addr, word string, answers <-chan string) {
+	t.Helper()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for end := time.After(time.Minute); ; {
+		select {
+		case got := <-answers:
+			if got == word {
+				return
+			}
+		case <-tick.C:
+			_, _ = pc.WriteTo([]byte(word), to)
+		case <-end:
+			t.Fatalf("%q does not come back by the proxy", word)
+		}
 	}
 }
 

@@ -29,14 +29,25 @@ type Proxy struct {
 // StartProxy runs p until the end of the test.
 func StartProxy(t testing.TB, p *Proxy) {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	p.start(t, "127.0.0.1:0")
+	t.Cleanup(p.Close)
+}
+
+// Restart runs p at its address again after Close.
+func (p *Proxy) Restart(t testing.TB) {
+	t.Helper()
+	p.start(t, p.Addr())
+}
+
+func (p *Proxy) start(t testing.TB, addr string) {
+	t.Helper()
+	l, err := net.Listen("tcp", addr)
 	if err != nil {
 		t.Fatal(err)
 	}
 	p.l = l
 	p.ctx, p.cancel = context.WithCancel(context.Background())
 	p.wg.Go(p.accept)
-	t.Cleanup(p.Close)
 }
 
 // Addr is where it listens.

@@ -72,9 +72,9 @@ func TestBlocklist(t *testing.T) {
 	}
 	m.unmount()
 	s.fails(1, "no line of it is", "mount", "--blocklist", file, torrent, m.dir)
-	s.fails(2, "is not there", "mount", "--bind", "192.0.2.77", torrent, m.dir)
+	s.fails(2, "--bind: address 192.0.2.77 is not there", "mount", "--bind", "192.0.2.77", torrent, m.dir)
 	s.fails(2, "--port-forward", "mount", "--port-forward", "--proxy", "socks5://127.0.0.1:1", torrent, m.dir)
-	s.fails(2, "socks5://", "mount", "--proxy", "http://u:hunter2@127.0.0.1:1", torrent, m.dir)
+	s.fails(2, "--proxy: a proxy has to be socks5://", "mount", "--proxy", "http://u:hunter2@127.0.0.1:1", torrent, m.dir)
 }
 
 // A blocklist that changes is read again, and who is on it now is left. One that cannot
