@@ -4,7 +4,11 @@ import (
 	"bytes"
 	"context"
 	"log/slog"
+	"maps"
 	"math/rand/v2"
+	"net/http"
+	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -25,8 +29,7 @@ type webRig struct {
 	counts  [3]int                  // received, rejected, wasted
 }
 
-func newWebRig(t *testing.T) *webRig {
-	w := newWebServer(t)
+func newWebRig(t *testing.T, w *webServer) *webRig {
 	c := makeContent(t, 4<<20+5, 256<<10)
 	w.has(c)
 	tor := &Torrent{
@@ -115,10 +118,20 @@ func (r *webRig) answered(req wire.Request, how int) {
 	delete(r.owed, req)
 }
 
+// await waits for something that must happen.
+func (r *webRig) await(c <-chan struct{}) {
+	r.t.Helper()
+	select {
+	case <-c:
+	case <-time.After(20 * time.Second):
+		r.t.Fatal("it has not happened")
+	}
+}
+
 // Each request is answered once: with its bytes if it was not withdrawn. No buffer is
 // written that was taken back.
 func TestWebConnAnswersOnce(t *testing.T) {
-	r := newWebRig(t)
+	r := newWebRig(t, newWebServer(t))
 	rnd := rand.New(rand.NewPCG(1, 1))
 	for range 3000 {
 		switch rnd.IntN(3) {
@@ -152,4 +165,54 @@ func TestWebConnAnswersOnce(t *testing.T) {
 		t.Errorf("received, rejected, wasted: %v", r.counts)
 	}
 	t.Logf("received, rejected, wasted: %v", r.counts)
+}
+
+// A request of which nothing is wanted any more is given up, also where nothing comes.
+func TestWebConnGivesUpWhatIsWithdrawn(t *testing.T) {
+	w := newWebServer(t)
+	asked, ended := make(chan struct{}), make(chan struct{})
+	w.first = func(rw http.ResponseWriter, r *http.Request) bool {
+		close(asked)
+		defer close(ended)
+		return hang(rw, r)
+	}
+	r := newWebRig(t, w)
+	for rnd := rand.New(rand.NewPCG(1, 1)); len(r.owed) == 0; {
+		r.ask(rnd)
+	}
+	r.await(asked)
+	reqs := slices.Collect(maps.Keys(r.owed))
+	r.conn.Abandon(reqs...)
+	r.conn.Cancel(reqs...)
+	r.await(ended)
+}
+
+// A server that is busy gets half as many requests at a time by the next connection.
+func TestBusyWebSeedIsAskedForLess(t *testing.T) {
+	r := newWebRig(t, newWebServer(t))
+	var cancel context.CancelFunc
+	r.tor.ctx, cancel = context.WithCancel(context.Background())
+	r.tor.in.take(nil)
+	var ends sync.WaitGroup
+	ends.Go(r.conn.w.run)
+	defer ends.Wait()
+	defer cancel()
+	for _, want := range []int{webseed.Parallel, webseed.Parallel / 2, 1, 1} {
+		var c *webConn
+		for c == nil {
+			r.await(r.tor.in.wake)
+			events, _, _ := r.tor.in.take(nil)
+			for _, ev := range events {
+				if ev, ok := ev.(swarm.PeerConnected); ok {
+					r.tor.mu.Lock()
+					c = r.tor.peers[ev.Peer].conn.(*webConn)
+					r.tor.mu.Unlock()
+				}
+			}
+		}
+		if c.places != want {
+			t.Errorf("%d at a time, want %d", c.places, want)
+		}
+		c.Close(&webseed.BusyError{})
+	}
 }

@@ -70,6 +70,17 @@ func TestRunsAreBounded(t *testing.T) {
 	}
 }
 
+// What follows on a long run does not wait until it is as long, only until it is half of
+// the most.
+func TestRunsFollowAtHalfTheMost(t *testing.T) {
+	for length, begins := range map[int64]bool{webRunMost/2 - 1: false, webRunMost / 2: true} {
+		q := webQueue{{req: wire.Request{Length: uint32(length)}, start: webRunMost}}
+		if run := q.next([]*webRun{under(0, webRunMost, false)}, 4); (run != nil) != begins {
+			t.Errorf("%d bytes begin: %t", length, run != nil)
+		}
+	}
+}
+
 // Whatever pieces the bytes come in, each lands in its block; of what is abandoned the end
 // is not waited for.
 func TestPlaceAndTrim(t *testing.T) {

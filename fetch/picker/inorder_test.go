@@ -62,6 +62,32 @@ func TestFillGoesInOrder(t *testing.T) {
 	}
 }
 
+// So it does where what it has is nothing that only seeds have.
+func TestFillGoesInOrderBesidePeers(t *testing.T) {
+	now := time.Unix(1e9, 0)
+	p := inOrder(100)
+	has := bitfield.New(100)
+	has.Fill()
+	has.Remove(99)
+	p.Attach(2, true)
+	p.SetHas(2, has)
+	p.SetDemand(Demand{Fill: true, Urgent: []int{50}})
+	for _, a := range p.Plan(now) {
+		if p.Received(now, 1, a.Block).Done {
+			p.Complete(a.Piece)
+		}
+	}
+	p.Complete(99)
+	p.SetDemand(Demand{Fill: true})
+	var order []int
+	for _, a := range p.Plan(now.Add(calmAfter)) {
+		order = append(order, a.Piece)
+	}
+	if order = slices.Compact(order); !slices.Equal(order, []int{51, 52, 53, 54}) {
+		t.Errorf("asked for %v", order)
+	}
+}
+
 // A read that comes gets its blocks asked for although the fill has taken all room: at a
 // web server they do not stand in one queue. While reads come the fill takes little.
 func TestReadsHaveRoomBesideRuns(t *testing.T) {

@@ -517,6 +517,27 @@ func TestStall(t *testing.T) {
 	})
 }
 
+// Nor is a server waited for that accepts and then says nothing, in the clear or before
+// there is TLS. It is told from others by its timeout.
+func TestSilentServer(t *testing.T) {
+	for _, scheme := range []string{"http", "https"} {
+		synctest.Test(t, func(t *testing.T) {
+			s := open(t, Config{URL: scheme + "://127.0.0.1/"})
+			s.any.DialContext = func(context.Context, string, string) (net.Conn, error) {
+				ours, theirs := net.Pipe()
+				go io.Copy(io.Discard, theirs)
+				return ours, nil
+			}
+			begun := time.Now()
+			_, err := s.Open(t.Context(), 0, 0, 10)
+			var wait net.Error
+			if !errors.As(err, &wait) || !wait.Timeout() || time.Since(begun) != headerTimeout {
+				t.Errorf("%s: after %v: %v", scheme, time.Since(begun), err)
+			}
+		})
+	}
+}
+
 func TestContextEndsRequests(t *testing.T) {
 	for name, begin := range map[string]func(http.ResponseWriter){
 		"header": func(http.ResponseWriter) {},
