@@ -36,9 +36,9 @@ func newAhead(dir string, z sizes) *ahead {
 }
 
 // reserve makes room for vlog bytes in the value log and wal bytes in the
-// memtable's log.
+// memtable's log, and in the log of the next memtable.
 func (a *ahead) reserve(vlog, wal int64) error {
-	err := errors.Join(a.broken, a.vlog.reserve(vlog), a.wal.reserve(wal))
+	err := errors.Join(a.broken, a.vlog.reserve(vlog), a.wal.reserve(wal), a.wal.prepare())
 	if err == nil && a.pos > 0 {
 		err = a.vlog.mapped.ready(a.vlog.path(a.vlog.id), a.pos, vlog)
 	}
@@ -46,7 +46,7 @@ func (a *ahead) reserve(vlog, wal int64) error {
 }
 
 // step returns how much more than asked for reserve may take, in bytes.
-func (a *ahead) step() int64 { return a.vlog.step + a.wal.step }
+func (a *ahead) step() int64 { return a.vlog.step + 2*a.wal.step }
 
 // commit runs do, which commits a transaction that adds exactly vlog bytes to the
 // value log and at most wal bytes to the memtable's log, and follows Badger into
@@ -67,6 +67,9 @@ func (a *ahead) commit(vlog, wal int64, do func() error) error {
 	}
 	return err
 }
+
+// close removes what Badger has not come to use. There must be no commit after it.
+func (a *ahead) close() error { return a.wal.unprepare() }
 
 // resync is for after writes that were not reserved.
 func (a *ahead) resync() {
@@ -89,6 +92,7 @@ type tail struct {
 	id   int
 	used int64 // at least as much as Badger has written into file id
 	held int64 // allocated in file id
+	next int64 // allocated in file id+1, see prepare
 
 	mapped mapping
 }
@@ -106,14 +110,47 @@ func (t *tail) seek() {
 	}
 }
 
-// follow moves on to newer files and reports whether there were any.
+// follow moves on to newer files and reports whether there were any. One that is empty
+// is not in use.
 func (t *tail) follow() (moved bool) {
 	for {
-		if _, err := os.Lstat(t.path(t.id + 1)); err != nil {
+		if info, err := os.Lstat(t.path(t.id + 1)); err != nil || info.Size() == 0 {
 			return moved
 		}
-		t.id, t.used, t.held, moved = t.id+1, 0, 0, true
+		t.id, t.used, t.held, t.next, moved = t.id+1, 0, t.next, 0, true
 	}
+}
+
+// prepare makes the file that is the next, empty but with blocks for a step: the first
+// store into it comes before there is a chance to reserve. Badger takes an empty file for
+// one that it has just made.
+func (t *tail) prepare() error {
+	if t.next > 0 {
+		return nil
+	}
+	name := t.path(t.id + 1)
+	f, err := os.OpenFile(name, os.O_CREATE|os.O_WRONLY, 0o600)
+	if err == nil {
+		err = f.Close()
+	}
+	if err == nil {
+		err = allocate(name, 0, t.step)
+	}
+	if err != nil {
+		return errors.Join(fmt.Errorf("allocate %s: %w", filepath.Base(name), err), t.unprepare())
+	}
+	t.next = t.step
+	return nil
+}
+
+// unprepare undoes prepare, unless the file is in use.
+func (t *tail) unprepare() error {
+	name := t.path(t.id + 1)
+	if info, err := os.Lstat(name); err != nil || info.Size() > 0 {
+		return nil
+	}
+	t.next = 0
+	return os.Remove(name)
 }
 
 // resync finds out how far Badger may have written by itself.

@@ -209,3 +209,37 @@ func TestReadOnlyDirectory(t *testing.T) {
 		t.Errorf("Open: %v, want an error that says what is not writable", err)
 	}
 }
+
+// The log of the next memtable has its first blocks before Badger stores into it: then a
+// disk that others fill at this very moment is no SIGBUS.
+func TestNextLogIsReady(t *testing.T) {
+	t.Parallel()
+	dir, tor := t.TempDir(), fullTorrent()
+	s := open(t, dir, tor.Geometry(), Options{})
+	mustPut(t, s, tor, 0)
+	wal := &s.ahead.wal
+	ready := func(when string) {
+		t.Helper()
+		info, err := os.Lstat(wal.path(wal.id + 1))
+		must(t, err)
+		if info.Size() != 0 || statBlocks(info) < wal.step {
+			t.Errorf("%s: the next log has %d bytes and %d on disk, want none and %d", when, info.Size(), statBlocks(info), wal.step)
+		}
+	}
+	ready("after a put")
+	first := wal.id
+	must(t, s.alone(s.merge))
+	if wal.id != first+1 {
+		t.Fatalf("merging went from log %d to %d", first, wal.id)
+	}
+	mustPut(t, s, tor, 1)
+	ready("with another memtable")
+	if got := checkHad(t, s, tor); got != 2 {
+		t.Errorf("%d pieces right, want 2", got)
+	}
+	unused := wal.path(wal.id + 1)
+	stop(s)
+	if _, err := os.Lstat(unused); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("a log that was never used is left: %v", err)
+	}
+}

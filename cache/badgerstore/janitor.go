@@ -187,6 +187,9 @@ func (s *Store) merge() error {
 	if !s.guard.room(int64(lsm) + slack) {
 		return cache.ErrNoSpace
 	}
+	if err := s.ahead.reserve(0, 0); err != nil { // for the new memtable
+		return err
+	}
 	defer s.ahead.resync()
 	err := s.db.DropPrefix([]byte{scratchTag})
 	if err == nil {
@@ -201,8 +204,8 @@ func (s *Store) rewrite(ratio float64) error {
 	if !s.guard.room(s.sizes.valueLog + slack) {
 		return cache.ErrNoSpace
 	}
-	if s.ahead.broken != nil {
-		return s.ahead.broken
+	if err := s.ahead.reserve(0, 0); err != nil {
+		return err
 	}
 	defer s.ahead.resync()
 	s.unsynced = true

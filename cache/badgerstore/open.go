@@ -223,6 +223,11 @@ func (s *Store) shutDown() {
 	}
 	s.use.close()
 	s.have.clear()
+	if s.writable {
+		if err := s.ahead.close(); err != nil {
+			s.log.Debug("badgerstore: an unused file stays on disk", "dir", s.dir, "err", err)
+		}
+	}
 	switch {
 	case !s.writable:
 		s.closeReading()

@@ -48,5 +48,5 @@ func Capacity(quota int64) int64 {
 	}
 	z := sizesFor(quota)
 	partial := 2 * (z.valueLog + z.commit) // the oldest file and the newest
-	return max(0, quota-z.spare-z.ballast-z.step-z.walStep-z.reclaim-partial-quota/64)
+	return max(0, quota-z.spare-z.ballast-z.step-2*z.walStep-z.reclaim-partial-quota/64)
 }

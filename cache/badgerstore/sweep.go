@@ -33,10 +33,13 @@ func sweep(dir string, log *slog.Logger) error {
 		default:
 			bad = e.Name() == "KEYREGISTRY" && !registryOK(name) || e.Name() == discardName && !discardOK(name)
 		}
-		if bad {
-			log.Warn("badgerstore: damaged file is removed", "file", name)
-			err = errors.Join(err, os.Remove(name))
+		if !bad {
+			continue
 		}
+		if info, ierr := e.Info(); ierr != nil || info.Size() > 0 { // empty: see prepare
+			log.Warn("badgerstore: damaged file is removed", "file", name)
+		}
+		err = errors.Join(err, os.Remove(name))
 	}
 	dropped, terr := sweepTables(dir, log)
 	if dropped { // what they said is had is garbage now, which the statistics don't know
