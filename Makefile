@@ -18,8 +18,8 @@ GOVULNCHECK := v1.9.0
 help: ## print this list
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' Makefile
 
-build: ## build bin/qqbtfs
-	$(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o $(BIN) ./cmd/qqbtfs
+build: ## build bin/qqbtfs, a static binary
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o $(BIN) ./cmd/qqbtfs
 
 demo: deps build ## make content, seed it, mount it, copy out of the incomplete mount, compare
 	@.ci/demo $(BIN)
@@ -34,7 +34,7 @@ race: ## the same under the race detector
 	$(GO) test -timeout $(TIMEOUT) ./fetch/dht # whose virtual time the race detector can't stand
 
 e2e: build ## end to end, against the clients that are installed
-	QQBTFS_BIN=$(abspath $(BIN)) $(GO) test -count=1 -parallel $(E2E_PARALLEL) -timeout $(TIMEOUT) ./cmd/qqbtfs/e2e/...
+	CGO_ENABLED=0 QQBTFS_BIN=$(abspath $(BIN)) $(GO) test -count=1 -parallel $(E2E_PARALLEL) -timeout $(TIMEOUT) ./cmd/qqbtfs/e2e/...
 
 interop: deps-test build ## end to end with other clients only, and write docs/interop.md
 	QQBTFS_BIN=$(abspath $(BIN)) QQBTFS_INTEROP_TABLE=$(abspath docs/interop.md) \

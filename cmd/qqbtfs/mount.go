@@ -228,10 +228,11 @@ func (m *mounting) up(all []*loaded) (err error) {
 			return err
 		})
 	}
-	err = g.Wait()
-	if err == nil {
+	g.Go(func() (err error) {
 		m.node, err = m.a.newNode(&m.net, time.Duration(m.flags.readTimeout))
-	}
+		return err
+	})
+	err = g.Wait()
 	for i, l := range torrents {
 		if err == nil {
 			var v *view
