@@ -6,26 +6,20 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"syscall"
 	"testing"
 )
 
-// dhtOf starts a small DHT of nodes that we did not write, and returns one of them.
-func (s *sandbox) dhtOf(nodes int) string {
+// inDHT starts the DHT that a client takes part in, on a network of its own: the clients'
+// DHTs leave out loopback, and one takes part in none of less than nine nodes.
+func (s *sandbox) inDHT() {
 	s.t.Helper()
-	py, script := python(s.t), libtorrentScript(s.t)
-	var first string
-	for range nodes {
+	s.lan()
+	for range 10 {
 		host, port := s.freeAddr()
-		addr := net.JoinHostPort(host, itoa(port))
-		args := []string{script, "node", addr}
-		if first == "" {
-			first = addr
-		} else {
-			args = append(args, first)
-		}
-		s.awaitPort(start(s.t, s.foreign(py, args...)), host, port)
+		s.dht = append(s.dht, net.JoinHostPort(host, itoa(port)))
 	}
-	return first
+	start(s.t, s.foreign(python(s.t), append([]string{libtorrentScript(s.t), "nodes"}, s.dht...)...)).awaitOutput(s.t, "listening")
 }
 
 // withNode returns a copy of a torrent of v1 that names a node of the DHT (BEP 5,
@@ -40,36 +34,32 @@ func (s *sandbox) withNode(torrent, node string) string {
 	return s.write("with-node.torrent", fmt.Appendf(b, "5:nodesll%d:%si%seeee", len(host), host, port))
 }
 
-// inDHT starts the DHT that a client takes part in.
-func (s *sandbox) inDHT(c client) {
-	s.t.Helper()
-	if c.dhtOnLAN {
-		s.lan()
-	}
-	s.dht = s.dhtOf(4)
-}
-
 // A mount finds a client by the DHT alone.
 func TestMountFindsClientByDHT(t *testing.T) {
 	eachClient(t, byDHT, "our mount finds it", func(t *testing.T, s *sandbox, c client) {
-		s.inDHT(c)
+		s.inDHT()
 		album := s.album("pub/album")
 		torrent := s.create(album, "--piece-length", "64KiB")
 		c.run(s, torrent, filepath.Dir(album))
-		m := s.mount("--dht", "on", "--dht-bootstrap", s.dht, torrent)
+		m := s.mount("--dht", "on", "--dht-bootstrap", s.dht[0], torrent)
 		await(t, "a peer by the DHT", func() bool { return m.torrent().KnownFrom["dht"] > 0 })
 		same(t, album, filepath.Join(m.dir, "album"))
 	})
 }
 
-// A client finds our seed by the DHT alone.
+// A client finds our seed by the DHT alone. The seed that it finds looks for nobody: it
+// is where one has announced itself that was there before.
 func TestClientFindsSeedByDHT(t *testing.T) {
 	eachClient(t, byDHT, findsSeed, func(t *testing.T, s *sandbox, c client) {
-		s.inDHT(c)
+		s.inDHT()
 		album := s.album("pub/album")
 		torrent := s.create(album, "--piece-length", "64KiB")
-		// Who asks too early asks again much later.
-		s.seed(torrent, album, "-v", "--dht", "on", "--dht-bootstrap", s.dht).awaitOutput(t, " DHT lookup ")
+		before := s.seed(torrent, album, "-v", "--dht", "on", "--dht-bootstrap", s.dht[0])
+		before.awaitOutput(t, " DHT lookup ")
+		if err := before.stop(t, syscall.SIGTERM); err != nil {
+			t.Fatal(err)
+		}
+		s.seed(torrent, album, "--listen", before.addr)
 		c.run(s, torrent, s.mkdir("down"))
 		await(t, "the download", func() bool { return sameFiles(album, s.path("down/album")) })
 	})
@@ -137,7 +127,7 @@ func (s *sandbox) lan() {
 		addr add 10.79.2.2/16 dev p0
 		route add 224.0.0.0/4 dev p0`) // and to nowhere else: names are not looked up for long
 	theirs.hosts = []string{"10.79.2.2"}
-	for i := 3; i < 8; i++ {
+	for i := 3; i < 16; i++ {
 		host := fmt.Sprintf("10.79.%d.2", i)
 		theirs.ip("addr add " + host + "/16 dev p0")
 		theirs.hosts = append(theirs.hosts, host)

@@ -125,11 +125,11 @@ func (s *sandbox) mountByMagnet(c client, byTracker bool, unnamed string, versio
 // The link has nothing but the hash: peers come from the DHT.
 func TestMountFindsClientByMagnetAndDHT(t *testing.T) {
 	eachClient(t, byDHT, "our mount finds it by a magnet link", func(t *testing.T, s *sandbox, c client) {
-		s.inDHT(c)
+		s.inDHT()
 		album := s.album("pub/album")
 		torrent := s.create(album, "--piece-length", "64KiB")
 		c.run(s, torrent, filepath.Dir(album))
-		m := s.mount("--dht", "on", "--dht-bootstrap", s.dht, s.magnet(torrent))
+		m := s.mount("--dht", "on", "--dht-bootstrap", s.dht[0], s.magnet(torrent))
 		m.awaitFiles(1)
 		same(t, album, m.dir+"/album")
 	})

@@ -39,9 +39,9 @@ type sandbox struct {
 	encryption string
 	ipv6       bool
 	upload     int
-	// By which ways they find peers, beside trackers: in a DHT that has this node, on the
+	// By which ways they find peers, beside trackers: in a DHT that has these nodes, on the
 	// local network.
-	dht      string
+	dht      []string
 	lsd, pex bool
 	// Where they live, if not on loopback, and the address that our programs are bound to
 	// then.

@@ -8,8 +8,9 @@
       ENCRYPTION=off none. With LSD=1 it finds peers on the local network, with
       DHT=HOST:PORT in a DHT with that node. It uploads UPLOAD bytes a second at most.
 
-  libtorrent_client.py node HOST:PORT [HOST:PORT]
-      Is a node of a DHT that begins with the other one.
+  libtorrent_client.py nodes HOST:PORT...
+      Is a DHT with a node at each of these addresses. Prints "listening" when it is
+      there.
 
   libtorrent_client.py create PATH OUT v1|v2|hybrid [TRACKER]
       Makes a torrent of a file or directory, with pieces of 64 KiB.
@@ -31,13 +32,14 @@ def dht(bootstrap):
     }
 
 
-def node(listen, bootstrap=''):
-    session = lt.session(dict(dht(bootstrap), **{
-        'listen_interfaces': listen, 'enable_lsd': False, 'enable_upnp': False, 'enable_natpmp': False,
-    }))
-    while True:
-        session.post_dht_stats()
-        time.sleep(1)
+def nodes(first, *others):
+    sessions = [lt.session(dict(dht('' if addr == first else first), **{
+        'listen_interfaces': addr, 'enable_lsd': False, 'enable_upnp': False, 'enable_natpmp': False,
+    })) for addr in (first, *others)]
+    while not all(s.is_listening() for s in sessions):
+        time.sleep(0.05)
+    print('listening', flush=True)
+    time.sleep(1000)
 
 
 def run(torrent, directory, listen):
@@ -83,4 +85,4 @@ def create(path, out, version, tracker=None):
         f.write(lt.bencode(torrent.generate()))
 
 
-{'run': run, 'node': node, 'create': create}[sys.argv[1]](*sys.argv[2:])
+{'run': run, 'nodes': nodes, 'create': create}[sys.argv[1]](*sys.argv[2:])
