@@ -24,13 +24,13 @@ type Client struct {
 }
 
 // Dial connects to the mount at the absolute path mountpoint, or fails with
-// ErrNone.
+// ErrNone. The socket of a dead one is removed.
 func Dial(dirs []string, mountpoint string) (*Client, error) {
 	for _, dir := range dirs {
 		if checkDir(dir) != nil {
 			continue
 		}
-		c, err := dial(filepath.Join(dir, socketName(mountpoint)))
+		c, err := dialOrRemove(filepath.Join(dir, socketName(mountpoint)))
 		if err == nil {
 			return c, nil
 		}

@@ -186,20 +186,26 @@ func deadSocket(t *testing.T, dir, mountpoint string) string {
 
 func TestDeadSockets(t *testing.T) {
 	dir := runDir(t)
+	gone := func(path string) {
+		t.Helper()
+		if _, err := os.Lstat(path); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("dead socket is still there: %v", err)
+		}
+	}
 	dead := deadSocket(t, dir, "/mnt/dead")
 	deadSocket(t, dir, "/mnt/again")
 	serve(t, dir, "/mnt/again", echo)
 	if _, err := Dial([]string{dir}, "/mnt/dead"); !errors.Is(err, ErrNone) {
 		t.Errorf("Dial of a dead mount: %v", err)
 	}
+	gone(dead)
+	dead = deadSocket(t, dir, "/mnt/dead")
 	clients, err := All([]string{dir, filepath.Join(dir, "missing")})
 	if err != nil || len(clients) != 1 {
 		t.Fatalf("All = %d clients, %v; want the live one", len(clients), err)
 	}
 	clients[0].Close()
-	if _, err := os.Lstat(dead); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("dead socket is still there: %v", err)
-	}
+	gone(dead)
 }
 
 // A client that asked for a stop waits for the end of the connection, which
