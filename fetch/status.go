@@ -17,33 +17,35 @@ const maxWaiting = 256
 // Status is a torrent's account of itself. Sizes are in bytes, rates in bytes
 // per second.
 type Status struct {
-	Name         string           `json:"name"`
-	InfoHash     string           `json:"info_hash"`
-	State        string           `json:"state"` // in words
-	Complete     bool             `json:"complete"`
-	Fill         bool             `json:"fill"`
-	Filling      bool             `json:"filling"` // what nobody reads is fetched too, until all is here
-	Pieces       int              `json:"pieces"`
-	PiecesHave   int              `json:"pieces_have"`
-	Bytes        int64            `json:"bytes"`
-	BytesHave    int64            `json:"bytes_have"`
-	DownRate     float64          `json:"down_rate"`
-	UpRate       float64          `json:"up_rate"`
-	Downloaded   int64            `json:"downloaded"`
-	Uploaded     int64            `json:"uploaded"`
-	NotServing   string           `json:"not_serving"` // why no peer is served, in words; "": they are
-	Wasted       int64            `json:"wasted"`
-	HashFailures int              `json:"hash_failures"`
-	Banned       int              `json:"banned"`
-	Blocked      int64            `json:"blocked"` // addresses turned away for the blocklist, of all torrents
-	KnownPeers   int              `json:"known_peers"`
-	KnownFrom    map[string]int   `json:"known_from"` // known peers by who named them first
-	Peers        []PeerStatus     `json:"peers"`
-	WebSeeds     []WebSeedStatus  `json:"web_seeds"`
-	Trackers     []tracker.Status `json:"trackers"`
-	Cache        cache.Stats      `json:"cache"`
-	Waits        int              `json:"waits"`   // pieces that reads wait for
-	Waiting      []string         `json:"waiting"` // a line for each of them, at most 256, the oldest first
+	Name           string           `json:"name"`
+	InfoHash       string           `json:"info_hash"`
+	State          string           `json:"state"` // in words
+	Complete       bool             `json:"complete"`
+	Fill           bool             `json:"fill"`
+	Filling        bool             `json:"filling"` // what nobody reads is fetched too, until all is here
+	Pieces         int              `json:"pieces"`
+	PiecesHave     int              `json:"pieces_have"`
+	Bytes          int64            `json:"bytes"`
+	BytesHave      int64            `json:"bytes_have"`
+	DownRate       float64          `json:"down_rate"`
+	UpRate         float64          `json:"up_rate"`
+	Downloaded     int64            `json:"downloaded"`
+	Uploaded       int64            `json:"uploaded"`
+	UploadedBefore int64            `json:"uploaded_before"` // by earlier runs
+	Ratio          float64          `json:"ratio"`           // all that was uploaded, by the bytes that are here
+	NotServing     string           `json:"not_serving"`     // why no peer is served, in words; "": they are
+	Wasted         int64            `json:"wasted"`
+	HashFailures   int              `json:"hash_failures"`
+	Banned         int              `json:"banned"`
+	Blocked        int64            `json:"blocked"` // addresses turned away for the blocklist, of all torrents
+	KnownPeers     int              `json:"known_peers"`
+	KnownFrom      map[string]int   `json:"known_from"` // known peers by who named them first
+	Peers          []PeerStatus     `json:"peers"`
+	WebSeeds       []WebSeedStatus  `json:"web_seeds"`
+	Trackers       []tracker.Status `json:"trackers"`
+	Cache          cache.Stats      `json:"cache"`
+	Waits          int              `json:"waits"`   // pieces that reads wait for
+	Waiting        []string         `json:"waiting"` // a line for each of them, at most 256, the oldest first
 }
 
 // PeerStatus is one connected peer.
@@ -100,6 +102,7 @@ func (t *Torrent) Status() Status {
 		t.measure(now)
 		c := t.swarm.Stats()
 		st.Downloaded, st.Uploaded, st.Wasted = c.Downloaded, c.Uploaded, c.Wasted
+		st.UploadedBefore, st.Ratio = t.cfg.Seeding.Uploaded, t.swarm.Ratio()
 		st.HashFailures, st.Banned, st.KnownPeers = c.HashFailures, c.Bans, t.swarm.Known()
 		st.NotServing = t.swarm.NotServing()
 		st.KnownFrom = t.swarm.Sources()

@@ -54,6 +54,8 @@ type TorrentConfig struct {
 	// so long. Zero means no end.
 	SeedRatio float64
 	SeedTime  time.Duration
+	// Seeding is what earlier runs gave, see Torrent.Seeding. It counts for both.
+	Seeding swarm.Seeding
 
 	settling bool // Peers have just been left, see resettle
 }
@@ -160,6 +162,7 @@ func (s *Session) Add(cfg TorrentConfig) (*Torrent, error) {
 		SeedOnly:    cfg.SeedOnly,
 		SeedRatio:   cfg.SeedRatio,
 		SeedTime:    cfg.SeedTime,
+		Seeding:     cfg.Seeding,
 	})
 	t.uploadOnly.Store(t.swarm.UploadOnly())
 	t.chosen = t.selection()
@@ -197,6 +200,15 @@ func (t *Torrent) Done() <-chan struct{} { return t.complete }
 // Seeded returns a channel that is closed once the seeding has reached its goal:
 // TorrentConfig.SeedRatio or SeedTime.
 func (t *Torrent) Seeded() <-chan struct{} { return t.seeded }
+
+// Seeding returns what was given to the swarm, in this run and in the earlier ones of
+// TorrentConfig.Seeding; also after Close.
+func (t *Torrent) Seeding() (s swarm.Seeding) {
+	if !t.ask(func() { s = t.swarm.Seeding() }) {
+		s = t.swarm.Seeding() // nobody else's now
+	}
+	return s
+}
 
 // Meta returns the torrent's metainfo.
 func (t *Torrent) Meta() *metainfo.MetaInfo { return t.meta }

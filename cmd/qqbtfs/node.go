@@ -17,6 +17,7 @@ import (
 	"github.com/qqbtfs/qqbtfs/cache"
 	"github.com/qqbtfs/qqbtfs/cache/badgerstore"
 	"github.com/qqbtfs/qqbtfs/fetch"
+	"github.com/qqbtfs/qqbtfs/fetch/swarm"
 	"github.com/qqbtfs/qqbtfs/peerconn/blocklist"
 	"github.com/qqbtfs/qqbtfs/peerconn/wire"
 )
@@ -36,7 +37,8 @@ type node struct {
 	net   *netFlags
 
 	joining sync.WaitGroup // who joins torrents while the node runs; they end with the session
-	stop    func()         // ends what goes on besides, and waits for it
+	stop    func()         // ends what goes on besides
+	jobs    sync.WaitGroup // that
 
 	mu      sync.Mutex // guards these
 	members []*member
@@ -48,8 +50,9 @@ type member struct {
 	*loaded
 	t     *fetch.Torrent
 	store *cache.Cache
-	ram   string // why there is no disk; "": there is
-	dir   string // of the cache on disk; "" for plain files
+	ram   string        // why there is no disk; "": there is
+	dir   string        // its own in the cache directory; need not exist
+	kept  swarm.Seeding // what is in it of the seeding, as far as this process knows
 	// lost, if not nil, is told of pieces that are gone from the store.
 	lost atomic.Pointer[func(index int)]
 }
@@ -92,9 +95,12 @@ func (a *app) newNode(flags *netFlags, readTimeout time.Duration) (*node, error)
 	if err != nil {
 		return nil, err
 	}
-	n := &node{a: a, sess: sess, peers: peers, net: flags, stop: func() {}}
+	n := &node{a: a, sess: sess, peers: peers, net: flags}
+	var ctx context.Context
+	ctx, n.stop = context.WithCancel(context.Background())
+	n.jobs.Go(func() { every(ctx, keepSeedingEvery, n.keepSeeding) })
 	if flags.blocklist != "" {
-		n.stop = n.watchBlocklist()
+		n.jobs.Go(func() { every(ctx, blocklistEvery, n.watchBlocklist) })
 	}
 	return n, nil
 }
@@ -102,32 +108,28 @@ func (a *app) newNode(flags *netFlags, readTimeout time.Duration) (*node, error)
 // blocklistEvery is how often the blocklist's file is looked at.
 const blocklistEvery = 5 * time.Second
 
-// watchBlocklist reads the blocklist again whenever its file has changed. One that cannot
-// be read leaves the list as it is.
-func (n *node) watchBlocklist() (stop func()) {
-	ctx, cancel := context.WithCancel(context.Background())
-	var watching sync.WaitGroup
-	watching.Go(func() {
-		tick := time.NewTicker(blocklistEvery)
-		defer tick.Stop()
-		for {
-			select {
-			case <-ctx.Done():
-				return
-			case <-tick.C:
-			}
-			if !n.net.blocklistChanged() {
-				continue
-			}
-			if err := n.net.loadBlocklist(); err != nil {
-				n.a.log.Warn("the blocklist stays as it was", "err", err)
-				continue
-			}
-			n.a.logBlocklist(n.net.blocked)
-			n.sess.SetBlocked(n.net.blocked)
-		}
-	})
-	return func() { cancel(); watching.Wait() }
+// watchBlocklist reads the blocklist again if its file has changed. One that cannot be
+// read leaves the list as it is.
+func (n *node) watchBlocklist() {
+	if !n.net.blocklistChanged() {
+		return
+	}
+	if err := n.net.loadBlocklist(); err != nil {
+		n.a.log.Warn("the blocklist stays as it was", "err", err)
+		return
+	}
+	n.a.logBlocklist(n.net.blocked)
+	n.sess.SetBlocked(n.net.blocked)
+}
+
+// keepSeeding keeps what all torrents have given.
+func (n *node) keepSeeding() {
+	n.mu.Lock()
+	members := slices.Clone(n.members)
+	n.mu.Unlock()
+	for _, m := range members {
+		m.keepSeeding(n.a)
+	}
 }
 
 func (a *app) logBlocklist(l *blocklist.List) {
@@ -177,7 +179,6 @@ func listenError(err error) error {
 type joinOptions struct {
 	disk  cache.Store // becomes the member's; nil: only memory
 	ram   string      // why nothing is kept on disk, in words; with a disk, that is only read
-	dir   string
 	flags cacheFlags
 	fill  bool
 	// seedOnly: what is missing is not downloaded either.
@@ -195,7 +196,7 @@ func (o joinOptions) close() error {
 
 // join adds a torrent to the node.
 func (n *node) join(l *loaded, opt joinOptions) (*member, error) {
-	m := &member{loaded: l, dir: opt.dir}
+	m := &member{loaded: l, dir: torrentDir(string(n.a.common.cacheDir), l)}
 	if opt.disk == nil {
 		m.ram = opt.ram
 	}
@@ -226,6 +227,7 @@ func (n *node) join(l *loaded, opt joinOptions) (*member, error) {
 	m.t, err = n.start(l, fetch.TorrentConfig{
 		Meta: l.meta, Store: m.store, Pool: pool, Fill: opt.fill, FillAfter: opt.after, Peers: n.peers, Window: window(opt),
 		Select: l.selects(), SeedOnly: opt.seedOnly, SeedRatio: n.net.ratio, SeedTime: time.Duration(n.net.seedTime),
+		Seeding: m.recallSeeding(n.a),
 	})
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("%s: %w", shownSource(l.source), err), m.store.Close())
@@ -266,6 +268,8 @@ func (n *node) closeSince(began time.Time) error {
 	errs := []error{n.sess.Close(ctx)}
 	n.joining.Wait()
 	n.stop()
+	n.jobs.Wait()
+	n.keepSeeding()
 	for _, m := range n.members {
 		if err := m.store.Close(); err != nil {
 			errs = append(errs, failf(codeDisk, "%s: %w", m.meta.Info.Name, err))
@@ -273,6 +277,10 @@ func (n *node) closeSince(began time.Time) error {
 	}
 	return errors.Join(errs...)
 }
+
+// deliverFor is how long connections stay open after the last block was written: closing
+// one on which the peer has written too takes away what is on its way.
+const deliverFor = time.Second
 
 // untilSeeded returns a context that ends with ctx, or when every torrent has been
 // seeded as much as the flags ask for.
@@ -289,6 +297,10 @@ func (n *node) untilSeeded(ctx context.Context) (context.Context, context.Cancel
 			case <-m.t.Seeded():
 			case <-ctx.Done():
 			}
+		}
+		select {
+		case <-time.After(deliverFor):
+		case <-ctx.Done():
 		}
 		cancel()
 	}()
@@ -321,7 +333,7 @@ func (n *node) addrs() []string {
 // a copy of the .torrent file, and its name for people who look around.
 func (a *app) openCache(cacheDir, scratch string, l *loaded, flags cacheFlags) (joinOptions, error) {
 	dir := torrentDir(cacheDir, l)
-	opt := joinOptions{dir: dir, flags: flags}
+	opt := joinOptions{flags: flags}
 	if limit := int64(flags.limit); limit > 0 && badgerstore.Capacity(limit) < 4*l.meta.Info.PieceLength {
 		a.log.Warn("--cache-size is too small for pieces of that size, working from memory", "torrent", l.meta.Info.Name, "piece", formatBytes(l.meta.Info.PieceLength))
 		opt.ram = "--cache-size is too small"
@@ -354,8 +366,8 @@ func torrentDir(cacheDir string, l *loaded) string {
 // readCache opens what is of the torrent in a cache directory that cannot be written,
 // without a change of anything in it. New pieces stay in memory.
 func (a *app) readCache(cacheDir, scratch string, l *loaded, flags cacheFlags) joinOptions {
-	opt := joinOptions{dir: torrentDir(cacheDir, l), ram: "directory not writable", flags: flags}
-	disk, err := badgerstore.OpenReadOnly(filepath.Join(opt.dir, "pieces"), fetch.Geometry(l.meta), badgerstore.Options{
+	opt := joinOptions{ram: "directory not writable", flags: flags}
+	disk, err := badgerstore.OpenReadOnly(filepath.Join(torrentDir(cacheDir, l), "pieces"), fetch.Geometry(l.meta), badgerstore.Options{
 		Scratch: scratch,
 		Logger:  a.log.quiet(&a.common).With("torrent", l.meta.Info.Name),
 	})

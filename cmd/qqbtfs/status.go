@@ -192,11 +192,14 @@ func printTorrent(w io.Writer, s fetch.Status, now time.Time) error {
 		row("", "%s", line)
 	}
 	row("down", "%s, %s in all, %s wasted", formatRate(s.DownRate), formatBytes(s.Downloaded), formatBytes(s.Wasted))
-	up := ""
-	if s.NotServing != "" {
-		up = ": " + s.NotServing
+	up := fmt.Sprintf("%s, %s in all, ratio %.2f", formatRate(s.UpRate), formatBytes(s.Uploaded), s.Ratio)
+	if s.UploadedBefore > 0 {
+		up += " with " + formatBytes(s.UploadedBefore) + " before this mount"
 	}
-	row("up", "%s, %s in all%s", formatRate(s.UpRate), formatBytes(s.Uploaded), up)
+	if s.NotServing != "" {
+		up += ": " + s.NotServing
+	}
+	row("up", "%s", up)
 	row("hash failures", "%d, %s banned", s.HashFailures, plural(s.Banned, "peer"))
 	row("cache", "%s: %s on disk%s, %s in memory", s.Cache.State, formatBytes(s.Cache.DiskBytes), atMost(s.Cache.DiskLimit), formatBytes(s.Cache.RAMBytes))
 	row("", "read %s from memory, %s from disk; %s damaged",

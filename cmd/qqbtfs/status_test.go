@@ -25,7 +25,7 @@ func testStatus() mountStatus {
 		Torrents: []fetch.Status{{
 			Name: "film\x1b.mkv", InfoHash: strings.Repeat("ab", 20), State: "waiting for piece 812: 3 peers have it, all choke us (1.2 s)",
 			Pieces: 1000, PiecesHave: 500, Bytes: 1 << 30, BytesHave: 1 << 29, DownRate: 2.5e6, UpRate: 1e3,
-			Downloaded: 1<<29 + 4096, Uploaded: 1 << 20, Wasted: 4096, HashFailures: 2, Banned: 1, Blocked: 7, KnownPeers: 40, KnownFrom: map[string]int{"tracker": 30, "dht": 9, "pex": 1}, Fill: true, Filling: true,
+			Downloaded: 1<<29 + 4096, Uploaded: 1 << 20, UploadedBefore: 1 << 29, Ratio: 1.002, Wasted: 4096, HashFailures: 2, Banned: 1, Blocked: 7, KnownPeers: 40, KnownFrom: map[string]int{"tracker": 30, "dht": 9, "pex": 1}, Fill: true, Filling: true,
 			Waits:   2,
 			Waiting: []string{"piece 812: 3 peers have it, all choke us (1.2 s)", "piece 9: nobody has it (0.5 s)"},
 			Peers: []fetch.PeerStatus{

@@ -48,7 +48,7 @@ func newModel(t *testing.T, seed uint64) *model {
 	rnd := rand.New(rand.NewPCG(seed, 3))
 	n := 1 + rnd.IntN(12)
 	size := 1 + rnd.IntN(4*blockSize)
-	cfg := Config{MaxPeers: 2 + rnd.IntN(8), MaxDials: 1 + rnd.IntN(4), UploadSlots: rnd.IntN(4) - 1}
+	cfg := Config{MaxPeers: 2 + rnd.IntN(8), MaxDials: 1 + rnd.IntN(4), UploadSlots: rnd.IntN(4) - 1, SeedRatio: float64(rnd.IntN(3))}
 	cfg.Picker = picker.Config{PieceSize: func(int) int { return size }, Seed: seed, MaxOpen: int64(size * (1 + rnd.IntN(8)))}
 	return &model{
 		rig: rigOf(t, cfg, n), rnd: rnd, n: n, peers: map[PeerID]*modelPeer{},
@@ -190,6 +190,13 @@ func (m *model) compare() {
 	}
 	if m.Count() != len(m.have) {
 		m.t.Fatalf("%d pieces, want %d", m.Count(), len(m.have))
+	}
+	serving := int64(0)
+	for _, s := range m.served {
+		serving += int64(s.Req.Length)
+	}
+	if serving != m.seeding.serving {
+		m.t.Fatalf("%d bytes on the way, want %d", m.seeding.serving, serving)
 	}
 	if st := m.Stats(); st.Downloaded+st.Wasted != m.received || st.Bans != len(m.banned) {
 		m.t.Fatalf("%+v of %d bytes, %d bans", st, m.received, len(m.banned))

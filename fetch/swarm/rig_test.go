@@ -198,7 +198,7 @@ func (r *rig) check() {
 		if p.serving < 0 || p.serving >= serveWindow+blockSize {
 			r.t.Fatalf("peer %d has %d bytes on the way", id, p.serving)
 		}
-		if len(p.queue) > 0 && p.serving < serveWindow {
+		if len(p.queue) > 0 && p.serving < serveWindow && s.mayServe() {
 			r.t.Fatalf("peer %d waits for %d requests with only %d bytes on the way", id, len(p.queue), p.serving)
 		}
 	}

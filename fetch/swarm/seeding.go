@@ -5,12 +5,33 @@ import (
 	"time"
 )
 
+// Seeding is what a torrent has given to its swarm.
+type Seeding struct {
+	Uploaded int64         // blocks served, in bytes
+	Time     time.Duration // that peers were served while we wanted nothing
+}
+
 // seeding is how we stand to the swarm once we want nothing of it.
 type seeding struct {
-	said  bool      // the last UploadOnly command
-	since time.Time // when it began; zero: never
-	bytes int64     // of the pieces that we have
-	ended string    // why it is over; "": it is not
+	said    bool          // the last UploadOnly command
+	time    time.Duration // of this run, see Seeding
+	bytes   int64         // of the pieces that we have
+	serving int64         // given to Serve and not written yet, in bytes
+	held    bool          // requests wait for what becomes of that
+	ended   string        // why it is over; "": it is not
+}
+
+// Seeding returns what was given in this run and in the earlier ones.
+func (s *Swarm) Seeding() Seeding {
+	return Seeding{s.cfg.Seeding.Uploaded + s.stats.Uploaded, s.cfg.Seeding.Time + s.seeding.time}
+}
+
+// Ratio returns how many times the bytes that are here were uploaded, in this run and in
+// the earlier ones.
+func (s *Swarm) Ratio() float64 { return s.ratio(s.Seeding().Uploaded) }
+
+func (s *Swarm) ratio(uploaded int64) float64 {
+	return float64(uploaded) / float64(max(s.seeding.bytes, 1))
 }
 
 // uploadOnly reports whether we want nothing of the swarm: we have everything, or
@@ -39,15 +60,18 @@ func (s *Swarm) NotServing() string {
 // watchSeeding says when we begin or cease to want something, and ends the seeding
 // when it has reached what it was to reach.
 func (s *Swarm) watchSeeding() {
-	if only := s.uploadOnly(); only && s.seeding.since.IsZero() {
-		s.seeding.since = s.now
-	}
 	if why := s.goal(); why != "" && s.serves() {
 		s.seeding.ended = why
 		s.do(SeedingEnded{why})
 	}
 	if !s.serves() && len(s.choker.holders) > 0 {
 		s.grant(nil)
+	}
+	if s.seeding.held && s.mayServe() {
+		s.seeding.held = false
+		for _, id := range s.order {
+			s.serve(s.peers[id])
+		}
 	}
 	if on := s.UploadOnly(); on != s.seeding.said {
 		s.seeding.said = on
@@ -60,15 +84,20 @@ func (s *Swarm) goal() string {
 	if !s.uploadOnly() {
 		return ""
 	}
-	ratio := float64(s.stats.Uploaded) / float64(max(s.seeding.bytes, 1))
 	switch {
-	case s.cfg.SeedRatio > 0 && ratio >= s.cfg.SeedRatio:
-		return fmt.Sprintf("ratio %.2f reached", ratio)
-	case s.cfg.SeedTime > 0 && s.now.Sub(s.seeding.since) >= s.cfg.SeedTime:
+	case s.cfg.SeedRatio > 0 && s.Ratio() >= s.cfg.SeedRatio:
+		return fmt.Sprintf("ratio %.2f reached", s.Ratio())
+	case s.cfg.SeedTime > 0 && s.Seeding().Time >= s.cfg.SeedTime:
 		return fmt.Sprintf("seeded for %v", s.cfg.SeedTime)
 	default:
 		return ""
 	}
+}
+
+// mayServe reports whether one more block may go out. What is on its way counts for the
+// ratio: full pipes would carry the seeding far beyond its goal.
+func (s *Swarm) mayServe() bool {
+	return s.cfg.SeedRatio == 0 || !s.uploadOnly() || s.ratio(s.Seeding().Uploaded+s.seeding.serving) < s.cfg.SeedRatio
 }
 
 // useless reports whether a connection is of no use to either side: neither wants

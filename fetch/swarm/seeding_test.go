@@ -21,21 +21,24 @@ func TestNoUpload(t *testing.T) {
 func TestSeedingEndsAtItsGoal(t *testing.T) {
 	const size = 64 * blockSize // of each of two pieces
 	for name, tc := range map[string]struct {
-		ratio float64
-		time  time.Duration
-		bytes int
-		after time.Duration
+		ratio   float64
+		time    time.Duration
+		earlier Seeding
+		bytes   int
+		after   time.Duration
 	}{
-		"ratio": {ratio: 0.5, bytes: size},
-		"time":  {time: time.Hour, after: time.Hour},
+		"ratio":                   {ratio: 0.5, bytes: size},
+		"time":                    {time: time.Hour, after: time.Hour},
+		"ratio over several runs": {ratio: 1.5, earlier: Seeding{Uploaded: 2 * size}, bytes: size},
+		"time over several runs":  {time: 3 * time.Hour, earlier: Seeding{Time: 2 * time.Hour}, after: time.Hour},
 	} {
 		t.Run(name, func(t *testing.T) {
-			cfg := Config{UploadSlots: 2, SeedRatio: tc.ratio, SeedTime: tc.time}
+			cfg := Config{UploadSlots: 2, SeedRatio: tc.ratio, SeedTime: tc.time, Seeding: tc.earlier}
 			cfg.Picker.PieceSize = func(int) int { return size }
 			r := rigOf(t, cfg, 2, 0, 1)
 			r.do(PeerConnected{Peer: 1, Addr: addr(1), Fast: true, Remote: remoteID(1)}, PeerInterested{1, true})
 			r.takes(1, tc.bytes-blockSize).wait(max(tc.after-2*time.Second, 0)).silentOn("seeding-ended")
-			r.takes(1, blockSize).wait(2 * time.Second).says("seeding-ended")
+			r.do(PeerRequests{1, req(0, 0)}, BlockServed{1, req(0, 0), true}).wait(2 * time.Second).says("seeding-ended")
 			r.wantUnchoked()
 			r.wait(time.Minute).wantUnchoked()
 			r.do(PeerRequests{1, req(0, 0)}).says("send 1 reject")
@@ -44,6 +47,40 @@ func TestSeedingEndsAtItsGoal(t *testing.T) {
 			r.do(PieceLost{1}).wait(rechokeEvery).wantUnchoked(1)
 			r.do(PieceVerified{Piece: 1}).wantUnchoked()
 		})
+	}
+}
+
+// What is on its way counts for the ratio, and is given to others if it does not arrive.
+func TestRatioIsExact(t *testing.T) {
+	const blocks = 64
+	cfg := Config{UploadSlots: 2, SeedRatio: 0.5}
+	cfg.Picker.PieceSize = func(int) int { return blocks * blockSize }
+	r := rigOf(t, cfg, 1, 0)
+	for id := range PeerID(2) {
+		r.do(PeerConnected{Peer: id + 1, Addr: addr(id + 1), Fast: true, Remote: remoteID(id + 1)}, PeerInterested{id + 1, true})
+	}
+	r.take()
+	for k := range blocks {
+		r.do(PeerRequests{1, req(0, k)}, PeerRequests{2, req(0, k)})
+	}
+	r.do(PeerGone{Peer: 1})
+	sent, way := 0, r.said
+	for i := 0; i < len(way); i++ {
+		s := way[i].(Serve)
+		r.said = nil
+		r.do(BlockServed{s.Peer, s.Req, s.Peer == 2})
+		if s.Peer == 2 {
+			sent++
+		} else {
+			way = append(way, r.said...) // to 2 instead
+			r.said = nil
+		}
+		if ended := len(r.take()) > 0; ended != (sent == blocks/2) {
+			t.Fatalf("ended %t after %d blocks", ended, sent)
+		}
+	}
+	if sent != blocks/2 {
+		t.Errorf("%d blocks were sent", sent)
 	}
 }
 

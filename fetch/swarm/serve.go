@@ -39,31 +39,39 @@ func (s *Swarm) peerCancels(ev PeerCancels) {
 	}
 }
 
-// serve moves requests from the peer's queue to the cache while the window has
-// room.
+// serve moves requests from the peer's queue to the cache while the window has room
+// and the seeding is not at its goal.
 func (s *Swarm) serve(p *peer) {
 	for len(p.queue) > 0 && p.serving < serveWindow {
+		if !s.mayServe() {
+			s.seeding.held = true
+			return
+		}
 		r := p.queue[0]
 		p.queue = p.queue[1:]
+		if !s.pick.Has(int(r.Index)) { // lost meanwhile
+			s.reject(p, r)
+			continue
+		}
 		p.serving += int64(r.Length)
+		s.seeding.serving += int64(r.Length)
 		s.do(Serve{p.id, r})
 	}
 }
 
 func (s *Swarm) blockServed(ev BlockServed) {
+	s.seeding.serving -= int64(ev.Req.Length)
 	if ev.Sent {
 		s.stats.Uploaded += int64(ev.Req.Length)
 	}
-	p := s.peers[ev.Peer]
-	if p == nil {
-		return
+	if p := s.peers[ev.Peer]; p != nil {
+		p.serving -= int64(ev.Req.Length)
+		if ev.Sent {
+			s.served(p, int64(ev.Req.Length))
+		} else if !p.weChoke {
+			s.reject(p, ev.Req)
+		}
+		s.serve(p)
 	}
-	p.serving -= int64(ev.Req.Length)
-	if ev.Sent {
-		s.served(p, int64(ev.Req.Length))
-	}
-	if !ev.Sent && !p.weChoke {
-		s.reject(p, ev.Req)
-	}
-	s.serve(p)
+	s.watchSeeding()
 }

@@ -50,6 +50,8 @@ type Config struct {
 	// no end.
 	SeedRatio float64
 	SeedTime  time.Duration
+	// Seeding is what earlier runs gave. It counts for both.
+	Seeding Seeding
 }
 
 const (
@@ -138,9 +140,7 @@ func New(now time.Time, cfg Config) *Swarm {
 	}
 	s.completed = s.complete()
 	s.seeding.said = s.UploadOnly()
-	if s.uploadOnly() {
-		s.seeding.since = now
-	}
+	s.watchSeeding()
 	return s
 }
 
@@ -240,8 +240,12 @@ func (s *Swarm) do(c Command) { s.out = append(s.out, c) }
 
 // tick does what is due from time to time.
 func (s *Swarm) tick() {
-	absent := s.now.Sub(s.lastTick) >= absence
+	passed := s.now.Sub(s.lastTick)
+	absent := passed >= absence
 	s.lastTick = s.now
+	if s.UploadOnly() && !absent {
+		s.seeding.time += passed
+	}
 	s.dirty = true
 	for _, id := range slices.Clone(s.order) {
 		if !absent {

@@ -1,24 +1,56 @@
 package e2e
 
 import (
+	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
 )
 
-// A seed ends by itself when it has given what it was to give.
+// A seed ends by itself when it has given, in all its runs, what it was to give, and
+// gives no block more.
 func TestSeedRatio(t *testing.T) {
 	t.Parallel()
 	s := newSandbox(t)
 	content := s.write("pub/film.bin", noise(4, 2<<20))
 	torrent := s.create(content, "--piece-length", "64KiB")
-	seed := start(t, s.program("seed", torrent, "--data", content, "--listen", "127.0.0.1:0", "--seed-ratio", "1"))
-	seed.awaitOutput(t, "\npeer ")
-	s.qqbtfs("get", torrent, "-o", s.path("down"), "--listen", "127.0.0.1:0", "--peer", afterWord(t, seed.out.String(), "peer"))
-	if err := seed.wait(t); err != nil {
+	seed := func() *process {
+		p := start(t, s.program("seed", torrent, "--data", content, "--listen", "127.0.0.1:0", "--seed-ratio", "1.5"))
+		p.awaitOutput(t, "\npeer ")
+		return p
+	}
+	keeps := func(want string) {
+		t.Helper()
+		files, _ := filepath.Glob(s.path("cache/qqbtfs/*/seeding"))
+		if len(files) != 1 {
+			t.Fatalf("%v is kept", files)
+		}
+		if got, err := os.ReadFile(files[0]); err != nil || !strings.HasPrefix(string(got), want) {
+			t.Errorf("%q is kept, want %q", got, want)
+		}
+	}
+	first := seed()
+	s.qqbtfs("get", torrent, "-o", s.path("down"), "--listen", "127.0.0.1:0", "--peer", afterWord(t, first.out.String(), "peer"))
+	same(t, content, s.path("down/film.bin"))
+	if err := first.stop(t, syscall.SIGINT); err != nil {
+		t.Fatal(err)
+	}
+	keeps(`{"uploaded":2097152,`)
+
+	second := seed()
+	m := s.mount("--peer", afterWord(t, second.out.String(), "peer"), torrent)
+	if err := second.wait(t); err != nil {
 		t.Errorf("the seed ended with %v", err)
 	}
-	same(t, content, s.path("down/film.bin"))
+	keeps(`{"uploaded":3145728,`)
+	await(t, "the last block at the mount", func() bool { return m.torrent().Downloaded == 1<<20 })
+	m.unmount()
+
+	if err := seed().wait(t); err != nil {
+		t.Errorf("the seed ended with %v", err)
+	}
+	keeps(`{"uploaded":3145728,`)
 }
 
 // A mount that has seeded long enough serves no peer any more and goes on serving reads;
