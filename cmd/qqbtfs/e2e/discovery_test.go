@@ -6,20 +6,20 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"syscall"
 	"testing"
 )
 
 // inDHT starts the DHT that a client takes part in, on a network of its own: the clients'
 // DHTs leave out loopback, and one takes part in none of less than nine nodes.
-func (s *sandbox) inDHT() {
+func (s *sandbox) inDHT() (ours *netns) {
 	s.t.Helper()
-	s.lan()
+	ours = s.lan()
 	for range 10 {
 		host, port := s.freeAddr()
 		s.dht = append(s.dht, net.JoinHostPort(host, itoa(port)))
 	}
 	start(s.t, s.foreign(python(s.t), append([]string{libtorrentScript(s.t), "nodes"}, s.dht...)...)).awaitOutput(s.t, "listening")
+	return ours
 }
 
 // withNode returns a copy of a torrent of v1 that names a node of the DHT (BEP 5,
@@ -47,19 +47,14 @@ func TestMountFindsClientByDHT(t *testing.T) {
 	})
 }
 
-// A client finds our seed by the DHT alone. The seed that it finds looks for nobody: it
-// is where one has announced itself that was there before.
+// A client finds our seed by the DHT alone.
 func TestClientFindsSeedByDHT(t *testing.T) {
 	eachClient(t, byDHT, findsSeed, func(t *testing.T, s *sandbox, c client) {
-		s.inDHT()
+		s.inDHT().mustBeFound()
 		album := s.album("pub/album")
 		torrent := s.create(album, "--piece-length", "64KiB")
-		before := s.seed(torrent, album, "-v", "--dht", "on", "--dht-bootstrap", s.dht[0])
-		before.awaitOutput(t, " DHT lookup ")
-		if err := before.stop(t, syscall.SIGTERM); err != nil {
-			t.Fatal(err)
-		}
-		s.seed(torrent, album, "--listen", before.addr)
+		// Who asks too early asks again much later.
+		s.seed(torrent, album, "-v", "--dht", "on", "--dht-bootstrap", s.dht[0]).awaitOutput(t, " DHT lookup ")
 		c.run(s, torrent, s.mkdir("down"))
 		await(t, "the download", func() bool { return sameFiles(album, s.path("down/album")) })
 	})
@@ -115,7 +110,7 @@ func TestPrivateIsNotFound(t *testing.T) {
 // lan is a network of two machines, one for our programs and one for the clients of
 // others, each of which has an address of its own: some connect to nobody on loopback,
 // and to some all that is at one address is one peer.
-func (s *sandbox) lan() {
+func (s *sandbox) lan() (ours *netns) {
 	s.t.Helper()
 	ours, theirs := s.netns(), s.netns()
 	ours.ip(fmt.Sprintf(`link add m0 type veth peer name p0 netns %d
@@ -134,6 +129,14 @@ func (s *sandbox) lan() {
 	}
 	ours.use()
 	s.in, s.at = theirs, "10.79.0.1"
+	return ours
+}
+
+// mustBeFound keeps our programs at the first address from connecting to clients, whose
+// ports these are: who is connected to one of ours has found it.
+func (n *netns) mustBeFound() {
+	n.s.t.Helper()
+	n.ip("rule add from 10.79.0.1 ipproto tcp dport 10000-29999 unreachable")
 }
 
 // otherAddr binds our programs to the second address of their machine from now on.
@@ -142,7 +145,7 @@ func (s *sandbox) otherAddr() { s.at = "10.79.1.1" }
 // A client learns of the seed from a mount that has nothing, by peer exchange alone.
 func TestClientLearnsByPeerExchange(t *testing.T) {
 	eachClient(t, byPEX, "learns of our seed from our mount", func(t *testing.T, s *sandbox, c client) {
-		s.lan()
+		s.lan().mustBeFound()
 		s.pex = true
 		album := s.album("pub/album")
 		torrent := s.create(album, "--piece-length", "64KiB")
@@ -163,10 +166,10 @@ func TestMountLearnsFromClientByPeerExchange(t *testing.T) {
 		torrent := s.create(file, "--piece-length", "64KiB")
 		f := c.run(s, torrent, s.mkdir("down"))
 		// Slow, so that the client stays its leecher.
-		s.seed(torrent, file, "--peer", f.addr, "--upload-limit", "200KB/s")
+		s.seed(torrent, file, "--peer", f.addr, "--upload-limit", "150KB/s")
 		s.otherAddr()
 		m := s.mount("--fill", "none", "--peer", f.addr, torrent)
-		await(t, "a peer by peer exchange", func() bool { return m.torrent().KnownFrom["pex"] > 0 })
+		awaitFor(t, c.pexAfter+patience, "a peer by peer exchange", func() bool { return m.torrent().KnownFrom["pex"] > 0 })
 	})
 }
 
@@ -193,7 +196,7 @@ func (n *netns) listensForPeers() bool {
 // A client downloads from our seed on its network, found by local discovery alone.
 func TestClientFindsSeedByLocalDiscovery(t *testing.T) {
 	eachClient(t, byLSD, findsSeed, func(t *testing.T, s *sandbox, c client) {
-		s.lan()
+		s.lan().mustBeFound()
 		s.lsd = true
 		album := s.album("pub/album")
 		torrent := s.create(album, "--piece-length", "64KiB")

@@ -23,6 +23,12 @@ const poll = 20 * time.Millisecond
 // await returns once ok is true.
 func await(t *testing.T, what string, ok func() bool) {
 	t.Helper()
+	awaitFor(t, patience, what, ok)
+}
+
+// awaitFor is await for what somebody is known to take his time for.
+func awaitFor(t *testing.T, patience time.Duration, what string, ok func() bool) {
+	t.Helper()
 	began, deadline := time.Now(), time.After(patience)
 	for !ok() {
 		select {

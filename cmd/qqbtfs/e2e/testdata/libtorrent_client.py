@@ -6,7 +6,7 @@
       line for each change: "state STATE DONE" (DONE in bytes). Runs until killed.
       With ENCRYPTION=required in its environment all connections are encrypted, with
       ENCRYPTION=off none. With LSD=1 it finds peers on the local network, with
-      DHT=HOST:PORT in a DHT with that node. It uploads UPLOAD bytes a second at most.
+      DHT=HOST:PORT,... in a DHT with those nodes. It uploads UPLOAD bytes a second at most.
 
   libtorrent_client.py nodes HOST:PORT...
       Is a DHT with a node at each of these addresses. Prints "listening" when it is
