@@ -139,6 +139,9 @@ func runTransmission(s *sandbox, torrent, dir string) *foreign {
 		addToTransmission(s.t, rpc, torrent)
 	}
 	p.awaitOutput(s.t, "Verification is done") // before that it listens and refuses all
+	if s.lsd {
+		p.awaitOutput(s.t, "LPD announce message away") // before that it drops what it hears
+	}
 	return &foreign{p, net.JoinHostPort(host, itoa(port))}
 }
 
