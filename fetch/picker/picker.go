@@ -104,6 +104,8 @@ type Picker struct {
 	urgent map[int]int // piece -> its place in demand.Urgent
 
 	lastUrgent time.Time // when a read last waited
+	waited     bool      // when the last plan was made
+	jumps      int       // waits since somebody last read on
 	budget     int64     // bytes that no read waits for and that may be asked for now
 
 	epoch    uint64 // counts the moments at which something became free to ask

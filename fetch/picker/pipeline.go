@@ -132,7 +132,10 @@ func (p *pipeline) depth(now time.Time, queue time.Duration) int {
 	if p.least == 0 && p.probing(now) {
 		return min(minDepth, limit)
 	}
-	want := int(math.Round(p.rate*(p.rtt+queue).Seconds()/BlockSize)) + p.burst
+	want := int(math.Round(p.rate * (p.rtt + queue).Seconds() / BlockSize))
+	if queue > noQueue {
+		want += p.burst
+	}
 	p.last = min(max(want, least), limit)
 	return p.last
 }

@@ -11,12 +11,20 @@ const (
 	//
 	// deepQueue is how much waiting a block may find in front of it at its source
 	// when it is wanted, or when nobody reads. shallowQueue is that of a fill while
-	// reads come and go, and nothing is queued while one waits.
+	// reads come and go, briefQueue while one waits. No queue at all, not even for
+	// answers in pulses, is left to a fill beside who reads here and there: each of
+	// his reads has to go behind it.
 	deepQueue    = 150 * time.Millisecond
 	shallowQueue = 30 * time.Millisecond
+	briefQueue   = time.Millisecond
+	noQueue      = 0
 
 	// calmAfter is how long no read has to wait for the fill to go deep.
 	calmAfter = 3 * time.Second
+
+	// manyJumps in a row are more than a player makes when it opens a film: it reads
+	// the head, the index at the end, and on from the head.
+	manyJumps = 3
 
 	// scanLimit bounds how many pieces one source's search for the rarest looks
 	// at before it takes any piece that the source has.
@@ -50,11 +58,24 @@ func (p *Picker) Plan(now time.Time) []Assignment {
 
 // queues returns how much waiting readahead and the fill may put into the sources' queues.
 func (p *Picker) queues(now time.Time) (ahead, fill time.Duration) {
-	switch {
-	case len(p.urgent) > 0:
+	wait := len(p.urgent) > 0
+	if wait {
 		p.lastUrgent = now
-		return deepQueue, 0
-	case !p.lastUrgent.IsZero() && now.Sub(p.lastUrgent) < calmAfter:
+	}
+	switch {
+	case len(p.demand.Readahead) > 0:
+		p.jumps = 0
+	case wait && !p.waited:
+		p.jumps++
+	}
+	p.waited = wait
+	recent := !p.lastUrgent.IsZero() && now.Sub(p.lastUrgent) < calmAfter
+	switch {
+	case recent && p.jumps >= manyJumps:
+		return deepQueue, noQueue
+	case wait:
+		return deepQueue, briefQueue
+	case recent:
 		return deepQueue, shallowQueue
 	case len(p.demand.Rest) > 0:
 		// Somebody reads on and has enough in front of him. He may jump.

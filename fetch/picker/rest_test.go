@@ -64,10 +64,54 @@ func TestQueuesAreShortBesideReaders(t *testing.T) {
 	p.SetDemand(Demand{Fill: true, Rest: []Range{{0, 8}}})
 	says("somebody reads on", shallowQueue, shallowQueue)
 	p.SetDemand(Demand{Fill: true, Rest: []Range{{0, 8}}, Urgent: []int{3}})
-	says("and waits", deepQueue, 0)
+	says("and waits", deepQueue, briefQueue)
 	p.SetDemand(Demand{Fill: true, Rest: []Range{{0, 8}}})
 	now = now.Add(calmAfter / 2)
 	says("and has just waited", deepQueue, shallowQueue)
 	now = now.Add(calmAfter)
 	says("and has waited once", shallowQueue, shallowQueue)
+}
+
+// Whoever reads here and there has each of his reads behind the queues of the fill, so
+// there are none; until somebody reads on, or nobody reads.
+func TestNoQueuesBesideJumps(t *testing.T) {
+	now := time.Unix(1e9, 0)
+	p := New(Config{NumPieces: 9, PieceSize: func(int) int { return BlockSize }})
+	jump := func(piece int) (waiting, then time.Duration) {
+		p.SetDemand(Demand{Fill: true, Urgent: []int{piece}})
+		_, waiting = p.queues(now)
+		p.SetDemand(Demand{Fill: true})
+		_, then = p.queues(now)
+		return waiting, then
+	}
+	for n := 1; n <= manyJumps+1; n++ {
+		wantWaiting, wantThen := time.Duration(briefQueue), time.Duration(shallowQueue)
+		if n >= manyJumps {
+			wantWaiting, wantThen = noQueue, noQueue
+		}
+		if waiting, then := jump(n); waiting != wantWaiting || then != wantThen {
+			t.Errorf("jump %d: a queue of %v while it waits, %v then", n, waiting, then)
+		}
+	}
+	p.SetDemand(Demand{Fill: true, Urgent: []int{3}, Readahead: []Range{{4, 6}}})
+	if _, fill := p.queues(now); fill != briefQueue {
+		t.Errorf("%v when he reads on", fill)
+	}
+	jump(5)
+	now = now.Add(calmAfter)
+	if _, fill := p.queues(now); fill != deepQueue {
+		t.Errorf("%v when nobody has read for long", fill)
+	}
+}
+
+// Without a queue not even answers in pulses have more on the way than the link holds.
+func TestNoQueueNoBurst(t *testing.T) {
+	now := time.Unix(1e9, 0)
+	p := pipeline{rate: 10 * BlockSize, rtt: 500 * time.Millisecond, rttAt: now, burst: 7}
+	if n := p.depth(now, noQueue); n != 5 {
+		t.Errorf("%d blocks in flight without a queue, want 5", n)
+	}
+	if n := p.depth(now, briefQueue); n != 12 {
+		t.Errorf("%d blocks in flight with a brief one, want 12", n)
+	}
 }
