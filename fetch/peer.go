@@ -214,7 +214,7 @@ func (p *peer) Closed(c peerconn.Conn, err error) {
 	case p.met:
 		t.in.post(swarm.PeerGone{Peer: p.id, Broke: errors.As(err, &broke)})
 	case p.outgoing:
-		t.in.post(swarm.DialFailed{Addr: p.addr, Self: errors.Is(err, proto.ErrSelf)})
+		t.in.post(swarm.DialFailed{Addr: p.addr, Self: errors.Is(err, proto.ErrSelf), Full: errors.Is(err, peerconn.ErrTooMany)})
 	}
 }
 

@@ -98,6 +98,8 @@ func (t *Torrent) perform() {
 		case swarm.FindPeers:
 			t.announce.WantPeers()
 			t.searches.Want()
+		case swarm.Claim:
+			t.s.claim(t, c.Need)
 		case swarm.Completed:
 			t.completed()
 		case swarm.Banned:

@@ -47,7 +47,8 @@ type Config struct {
 	// MaxPeers bounds the connections of one torrent; zero means 200. Of these at most
 	// 80 are dialled for.
 	MaxPeers int
-	// MaxConns bounds the connections of all torrents; zero means 1,000.
+	// MaxConns bounds the connections of all torrents; zero means 1,000. One that finds
+	// none left gets its share in the place of the worst peers of those that have more.
 	MaxConns int
 	// ReadTimeout bounds the wait of one read; zero means for ever.
 	ReadTimeout time.Duration
@@ -100,6 +101,7 @@ type Session struct {
 	mu       sync.Mutex
 	torrents map[[20]byte]*Torrent // by each of their info-hashes
 	pending  map[[20]byte]*Pending
+	claims   claims
 	closed   bool
 	failing  bool // FailReads was called
 }

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 
 	"github.com/qqbtfs/qqbtfs/fetch/metadata"
+	"github.com/qqbtfs/qqbtfs/fetch/swarm"
 	"github.com/qqbtfs/qqbtfs/peerconn"
 	"github.com/qqbtfs/qqbtfs/peerconn/extension"
 	"github.com/qqbtfs/qqbtfs/peerconn/proto"
@@ -154,10 +155,14 @@ func (c *source) Closed(_ peerconn.Conn, err error) {
 	}
 	p.mu.Unlock()
 	p.log.Debug("disconnected", "peer", c.addr, "why", reason(err))
+	full := errors.Is(err, peerconn.ErrTooMany)
+	if full {
+		p.s.claim(p, swarm.NeedsRead) // of what is not even named
+	}
 	switch {
 	case c.met:
 		p.in.post(metadata.PeerGone{Peer: c.id})
 	case c.outgoing:
-		p.in.post(metadata.DialFailed{Addr: c.addr, Self: errors.Is(err, proto.ErrSelf)})
+		p.in.post(metadata.DialFailed{Addr: c.addr, Self: errors.Is(err, proto.ErrSelf), Full: full})
 	}
 }

@@ -62,6 +62,13 @@ func (a *addresses) next() (first time.Time) {
 
 func (e *address) free() bool { return !e.busy && !e.banned }
 
+// untried frees an address that was not dialled after all.
+func (a *addresses) untried(addr netip.AddrPort) {
+	if e := a.book[addr]; e != nil {
+		e.busy = false
+	}
+}
+
 // left frees an address after a failed dial or the end of a connection.
 func (a *addresses) left(now time.Time, addr netip.AddrPort, ban bool) {
 	e := a.book[addr]

@@ -17,10 +17,12 @@ type Event interface {
 type (
 	// PeersFound tells addresses of peers.
 	PeersFound struct{ Addrs []netip.AddrPort }
-	// DialFailed ends a Dial that made no connection. With Self we met ourselves.
+	// DialFailed ends a Dial that made no connection. With Self we met ourselves, with
+	// Full it was not tried: there are as many connections as there may be.
 	DialFailed struct {
 		Addr netip.AddrPort
 		Self bool
+		Full bool
 	}
 	// PeerConnected tells of a connection whose handshake is done.
 	PeerConnected struct {

@@ -19,6 +19,8 @@ const (
 	idleFor = 20 * time.Second
 	// findEvery is how often peers are looked for in vain.
 	findEvery = 10 * time.Second
+	// fullFor is how long no dial is tried after one that found no connection left.
+	fullFor = time.Second
 )
 
 // Config describes a Fetch.
@@ -42,6 +44,7 @@ type Fetch struct {
 	held     int            // bytes of pieces
 	found    bool
 	lastFind time.Time // zero: not yet
+	full     time.Time // when a dial last found no connection left
 	out      []Command
 }
 
@@ -70,7 +73,12 @@ func (f *Fetch) Step(now time.Time, ev Event) {
 		}
 	case DialFailed:
 		f.dialling--
-		f.addrs.left(now, ev.Addr, ev.Self)
+		if ev.Full {
+			f.addrs.untried(ev.Addr)
+			f.full = now
+		} else {
+			f.addrs.left(now, ev.Addr, ev.Self)
+		}
 	case PeerConnected:
 		f.connected(ev)
 	case PeerOffers:
@@ -211,7 +219,7 @@ func (f *Fetch) complete(a *attempt) {
 
 // dial makes connections as far as there is room.
 func (f *Fetch) dial() {
-	if f.found {
+	if f.found || f.now.Sub(f.full) < fullFor {
 		return
 	}
 	out := f.dialling
@@ -246,6 +254,7 @@ func (f *Fetch) Deadline() time.Time {
 		}
 	}
 	due(f.addrs.next())
+	due(f.full.Add(fullFor))
 	for _, p := range f.peers {
 		due(p.next)
 		if p.size == 0 {

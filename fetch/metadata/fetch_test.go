@@ -2,6 +2,8 @@ package metadata
 
 import (
 	"math/rand/v2"
+	"net/netip"
+	"slices"
 	"testing"
 	"time"
 )
@@ -185,5 +187,29 @@ func TestRandomWorlds(t *testing.T) {
 		if w.got == nil {
 			w.run(10 * time.Minute)
 		}
+	}
+}
+
+// That there are too many connections says nothing of an address: all are dialled again
+// soon, and as soon the next time.
+func TestDialsWhileThereAreTooManyConnections(t *testing.T) {
+	f, now := New(Config{}), time.Unix(1e9, 0)
+	addrs := []netip.AddrPort{netip.MustParseAddrPort("10.0.0.1:6881"), netip.MustParseAddrPort("10.0.0.2:6881")}
+	f.Step(now, PeersFound{addrs})
+	for range 5 {
+		if said := f.Ready(); !slices.Contains(said, Command(Dial{addrs[0]})) || !slices.Contains(said, Command(Dial{addrs[1]})) {
+			t.Fatalf("it said %v", said)
+		}
+		for _, a := range addrs {
+			f.Step(now, DialFailed{Addr: a, Full: true})
+		}
+		if said := f.Ready(); len(said) > 0 {
+			t.Fatalf("it said %v", said)
+		}
+		now = f.Deadline()
+		f.Step(now, Tick{})
+	}
+	if passed := now.Sub(time.Unix(1e9, 0)); passed != 5*fullFor {
+		t.Errorf("five times in %v", passed)
 	}
 }

@@ -153,6 +153,13 @@ func (a *addresses) left(now time.Time, addr netip.AddrPort, good bool) {
 	e.last, e.next = now, now.Add(min(wait, longestWait))
 }
 
+// untried frees an address that was not dialled after all.
+func (a *addresses) untried(addr netip.AddrPort) {
+	if e := a.book[addr]; e != nil {
+		e.busy = false
+	}
+}
+
 // ban forbids an address for good. A full book gives up one that is not in use.
 func (a *addresses) ban(addr netip.AddrPort) {
 	if a.book[addr] == nil {

@@ -77,6 +77,9 @@ type (
 	}
 	// FindPeers asks for more addresses.
 	FindPeers struct{}
+	// Claim asks for a connection of another torrent's, there being none left. Share
+	// follows, to all of them.
+	Claim struct{ Need Need }
 	// Completed tells that the last missing piece is verified.
 	Completed struct{}
 	// Banned tells that a peer will not be talked to again.
@@ -99,6 +102,7 @@ func (DontHave) command()     {}
 func (UploadOnly) command()   {}
 func (SeedingEnded) command() {}
 func (FindPeers) command()    {}
+func (Claim) command()        {}
 func (Completed) command()    {}
 func (Banned) command()       {}
 
@@ -130,5 +134,6 @@ func (c UploadOnly) String() string   { return fmt.Sprintf("upload-only %t", c.O
 func (c SeedingEnded) String() string { return "seeding-ended: " + c.Why }
 func (c Serve) String() string        { return fmt.Sprintf("serve %d %s", c.Peer, block(c.Req)) }
 func (FindPeers) String() string      { return "find-peers" }
+func (c Claim) String() string        { return fmt.Sprintf("claim, needs %v", c.Need) }
 func (Completed) String() string      { return "completed" }
 func (c Banned) String() string       { return fmt.Sprintf("banned %v: %s", c.Addr, c.Why) }

@@ -32,10 +32,18 @@ type (
 		By    PeerID
 	}
 	// DialFailed ends a Dial command that made no connection. With Self we met
-	// ourselves there.
+	// ourselves there, with Full it was not tried: all torrents together have as many
+	// connections as there may be.
 	DialFailed struct {
 		Addr netip.AddrPort
 		Self bool
+		Full bool
+	}
+	// Share bounds the connections for a while: another torrent that has fewer claims
+	// one, and has that Need.
+	Share struct {
+		Peers int
+		Need  Need
 	}
 	// PeerConnected tells of a connection whose handshake is done.
 	PeerConnected struct {
@@ -152,6 +160,7 @@ type (
 func (PeersFound) event()     {}
 func (PeersDropped) event()   {}
 func (DialFailed) event()     {}
+func (Share) event()          {}
 func (PeerConnected) event()  {}
 func (PeerExtended) event()   {}
 func (PeerGone) event()       {}
@@ -182,6 +191,7 @@ func (e PeersDropped) String() string {
 	return fmt.Sprintf("peers-dropped %d by %d", len(e.Addrs), e.By)
 }
 func (e DialFailed) String() string { return fmt.Sprintf("dial-failed %v", e.Addr) }
+func (e Share) String() string      { return fmt.Sprintf("share %d, one needs %v", e.Peers, e.Need) }
 func (e PeerConnected) String() string {
 	return fmt.Sprintf("peer-connected %d %v out=%t fast=%t", e.Peer, e.Addr, e.Outgoing, e.Fast)
 }

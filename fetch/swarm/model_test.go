@@ -340,7 +340,7 @@ func (m *model) dialled() {
 	a := m.dials[0]
 	m.dials = m.dials[1:]
 	if m.rnd.IntN(3) == 0 {
-		m.tell(DialFailed{a, m.rnd.IntN(20) == 0})
+		m.tell(DialFailed{Addr: a, Self: m.rnd.IntN(20) == 0, Full: m.rnd.IntN(4) == 0})
 		return
 	}
 	m.connect(a, true)
@@ -408,6 +408,10 @@ func (m *model) step() {
 		m.tell(Tick{})
 	case 18, 19, 20:
 		m.judge()
+	case 21:
+		if m.rnd.IntN(8) == 0 {
+			m.tell(Share{1 + m.rnd.IntN(8), Need(m.rnd.IntN(3))})
+		}
 	default:
 		m.answer(p)
 	}

@@ -102,6 +102,7 @@ func (s *Swarm) peerConnected(ev PeerConnected) {
 	if ev.Outgoing {
 		news = s.dialEnded(ev.Addr)
 		s.addrs.met(ev.Addr)
+		s.share.full = time.Time{}
 	}
 	p := &peer{
 		id: ev.Peer, addr: ev.Addr, outgoing: ev.Outgoing, web: ev.Web, fast: ev.Fast, remote: ev.Remote,
@@ -134,7 +135,7 @@ func (s *Swarm) peerConnected(ev PeerConnected) {
 			return
 		}
 	}
-	if s.connected() > s.cfg.MaxPeers {
+	if s.connected() > s.bound(s.cfg.MaxPeers) {
 		lost := s.worst(p)
 		s.drop(lost, "there are better peers")
 		if lost == p {

@@ -7,7 +7,7 @@ import "net/netip"
 // nothing for us, or never serve it, could keep everyone else out for ever. A
 // peer that we serve stays; others are given up rarely, longest idle first.
 func (s *Swarm) makeRoom() {
-	if !s.wants || s.uploadOnly() || s.room() || s.now.Sub(s.madeRoom) < roomEvery || !s.addrs.due(s.now, false) {
+	if s.need() == NeedsNothing || s.room() || s.now.Sub(s.madeRoom) < roomEvery || !s.addrs.due(s.now, false) {
 		return
 	}
 	if idle := s.idlest(); idle != nil {
@@ -34,10 +34,10 @@ func (s *Swarm) idle(p *peer) bool {
 	return !p.web && (p.weChoke || !p.interested) && s.now.Sub(p.used) >= dropAfter
 }
 
-// worst returns whom to give up when one peer too many has connected, perhaps that one.
-// First goes who is of no use; then, of a host with several connections, one of them;
-// else the lowest priority decides (BEP 40), which an attacker cannot choose. Who gives
-// us what we want stays.
+// worst returns whom to give up when one peer too many has connected, perhaps that one,
+// or, without a newcomer, for another torrent. First goes who is of no use; then, of a
+// host with several connections, one of them; else the lowest priority decides (BEP 40),
+// which an attacker cannot choose. Who gives us what we want stays: nil when all do.
 func (s *Swarm) worst(newcomer *peer) *peer {
 	if p := s.idlest(); p != nil {
 		return p
@@ -46,20 +46,27 @@ func (s *Swarm) worst(newcomer *peer) *peer {
 	for _, id := range s.order {
 		hosts[s.peers[id].addr.Addr()]++
 	}
+	worse := func(a, b *peer) bool {
+		several := hosts[a.addr.Addr()] > 1
+		if several != (hosts[b.addr.Addr()] > 1) {
+			return several
+		}
+		return s.self.priority(a.addr) < s.self.priority(b.addr)
+	}
 	worst := newcomer
-	several, least := hosts[newcomer.addr.Addr()] > 1, s.self.priority(newcomer.addr)
 	for _, id := range s.order {
 		p := s.peers[id]
-		if p == newcomer || p.web || !p.snubbed && p.merit() > 0 {
+		if p.web || p.merit() > 0 {
 			continue
 		}
-		sev, prio := hosts[p.addr.Addr()] > 1, s.self.priority(p.addr)
-		if sev && !several || sev == several && prio < least {
-			worst, several, least = p, sev, prio
+		if worst == nil || worse(p, worst) {
+			worst = p
 		}
 	}
 	return worst
 }
 
 // room reports whether one more peer may be dialled for.
-func (s *Swarm) room() bool { return s.connected()+len(s.leaving)+s.dials < s.cfg.DialPeers }
+func (s *Swarm) room() bool {
+	return s.connected()+len(s.leaving)+s.dials < s.bound(s.cfg.DialPeers) && s.now.Sub(s.share.full) >= fullFor
+}

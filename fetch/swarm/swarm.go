@@ -88,7 +88,8 @@ type Swarm struct {
 	lastFind  time.Time
 	lastTick  time.Time
 	madeRoom  time.Time
-	wants     bool  // something is in demand
+	share     share
+	wants     Need  // of what is in demand
 	urgent    []int // pieces that reads wait for
 	completed bool
 	dirty     bool // something changed that a plan may answer
@@ -183,7 +184,7 @@ func (s *Swarm) Step(now time.Time, ev Event) {
 	case Wanted:
 		s.pick.SetDemand(ev.Demand)
 		s.urgent = ev.Urgent
-		s.wants = ev.Fill || len(ev.Urgent)+len(ev.Readahead)+len(ev.Some) > 0
+		s.wants = needOf(ev.Demand)
 		s.dirty = true
 	case PeersFound:
 		for _, a := range ev.Addrs {
@@ -196,11 +197,18 @@ func (s *Swarm) Step(now time.Time, ev Event) {
 		}
 	case DialFailed:
 		s.dialEnded(ev.Addr)
+		if ev.Full {
+			s.full(ev)
+			break
+		}
+		s.share.full = time.Time{}
 		s.addrs.left(now, ev.Addr, false)
 		if ev.Self {
 			s.addrs.ban(ev.Addr)
 		}
 		s.dial()
+	case Share:
+		s.shareChanged(ev)
 	case NetworkChanged:
 		s.networkChanged(ev)
 	case Tick:
@@ -307,6 +315,9 @@ func (s *Swarm) dial() {
 		}
 		s.dials++
 		s.do(Dial{addr, s.opening(addr)})
+		if !s.share.full.IsZero() { // one at a time, until it gets through
+			s.share.full = s.now
+		}
 	}
 }
 
