@@ -19,8 +19,8 @@ const dontHaveName = "lt_donthave"
 // messages to have (BEP 10), privateExtensions those for private torrents (BEP 27). They
 // are never changed.
 var (
-	ourExtensions     = map[string]uint8{metadata.Extension: idMetadata, dontHaveName: 7, pex.Name: idPEX}
-	privateExtensions = map[string]uint8{metadata.Extension: idMetadata, dontHaveName: 7}
+	ourExtensions     = map[string]uint8{metadata.Extension: idMetadata, dontHaveName: 7, extension.UploadOnly: 3, pex.Name: idPEX}
+	privateExtensions = map[string]uint8{metadata.Extension: idMetadata, dontHaveName: 7, extension.UploadOnly: 3}
 )
 
 // extension takes in a message of one of our extensions.
@@ -69,15 +69,23 @@ func (t *Torrent) setUploadOnly(on bool) {
 	}
 }
 
-// tellUploadOnly repeats the extension handshake with what has changed since the
-// first (BEP 10: "It is valid to send the handshake message more than once during the
-// lifetime of a connection").
+// tellUploadOnly tells what has changed since our extension handshake, once the peer's has
+// come: by a message of its own where that is known, else by the handshake again (BEP 10:
+// "It is valid to send the handshake message more than once during the lifetime of a
+// connection").
 func (p *peer) tellUploadOnly() {
 	on := p.t.uploadOnly.Load()
-	if on == p.told || !p.conn.State().Extended {
+	if on == p.told || p.conn.State().Ext.M == nil {
 		return
 	}
 	p.told = on
+	b := []byte{0}
+	if on {
+		b[0] = 1
+	}
+	if p.conn.SendExtension(extension.UploadOnly, b) {
+		return
+	}
 	p.conn.Send(wire.Extended{ID: extension.HandshakeID, Payload: extension.Handshake{UploadOnly: &on}.Append(nil)})
 }
 

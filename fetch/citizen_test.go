@@ -10,6 +10,7 @@ import (
 	"github.com/qqbtfs/qqbtfs/cache"
 	"github.com/qqbtfs/qqbtfs/cache/memstore"
 	"github.com/qqbtfs/qqbtfs/fetch/swarm"
+	"github.com/qqbtfs/qqbtfs/peerconn"
 	"github.com/qqbtfs/qqbtfs/peerconn/extension"
 	"github.com/qqbtfs/qqbtfs/peerconn/proto"
 	"github.com/qqbtfs/qqbtfs/peerconn/wire"
@@ -43,13 +44,16 @@ func TestPeersAreToldWhatChanges(t *testing.T) {
 	for len(seed.Status().Peers) == 0 { // what is lost before is not even in the greeting
 	}
 	seed.Lost(2, cache.ErrEvicted)
-	expect("lacks 2", "downloads")
+	expect("lacks 2", "upload_only 00")
 }
 
 // summary says in words what an extended message tells.
 func summary(m wire.Extended) string {
-	if m.ID == ourExtensions[dontHaveName] {
+	switch m.ID {
+	case ourExtensions[dontHaveName]:
 		return fmt.Sprint("lacks ", m.Payload[3])
+	case ourExtensions[extension.UploadOnly]:
+		return fmt.Sprintf("upload_only %x", m.Payload)
 	}
 	h, err := extension.ParseHandshake(m.Payload)
 	switch {
@@ -59,6 +63,48 @@ func summary(m wire.Extended) string {
 		return "upload only"
 	default:
 		return "downloads"
+	}
+}
+
+// extConn is a connection to a peer that may know the extension upload_only.
+type extConn struct {
+	peerconn.Conn
+	knows bool
+	told  []string
+}
+
+func (c *extConn) State() proto.State {
+	return proto.State{Ext: extension.Handshake{M: map[string]uint8{}}}
+}
+
+func (c *extConn) SendExtension(name string, payload []byte) bool {
+	if c.knows {
+		c.told = append(c.told, fmt.Sprintf("%s %x", name, payload))
+	}
+	return c.knows
+}
+
+func (c *extConn) Send(msgs ...wire.Message) {
+	for _, m := range msgs {
+		c.told = append(c.told, summary(m.(wire.Extended)))
+	}
+}
+
+// What changes is told once, in the way that the peer knows.
+func TestUploadOnlyIsToldInTheWayThatIsKnown(t *testing.T) {
+	for knows, want := range map[bool][]string{
+		true:  {"upload_only 01", "upload_only 00"},
+		false: {"upload only", "downloads"},
+	} {
+		c := &extConn{knows: knows}
+		p := &peer{t: &Torrent{}, conn: c}
+		for _, on := range []bool{false, true, true, false} {
+			p.t.uploadOnly.Store(on)
+			p.tellUploadOnly()
+		}
+		if !slices.Equal(c.told, want) {
+			t.Errorf("told %q, want %q", c.told, want)
+		}
 	}
 }
 

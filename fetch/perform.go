@@ -26,6 +26,9 @@ func (t *Torrent) before(ev swarm.Event) {
 		t.mu.Unlock()
 		if p != nil {
 			t.conns[ev.Peer] = p
+		}
+	case swarm.PeerExtended:
+		if p := t.conns[ev.Peer]; p != nil {
 			p.tellUploadOnly()
 		}
 	case swarm.BlockRejected:

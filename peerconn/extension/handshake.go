@@ -14,6 +14,10 @@ import (
 const (
 	// HandshakeID is the extended message id of the extension handshake (BEP 10).
 	HandshakeID = 0
+	// UploadOnly names the extension by which libtorrent and others, which take the
+	// handshake's word once, tell later that they want no pieces: a byte that is 1, or 0
+	// when they want some again. No BEP has it.
+	UploadOnly = "upload_only"
 	// MaxMetadataSize is the largest info dictionary, in bytes, that is believed.
 	MaxMetadataSize = 30 << 20
 	// MaxClientName is the length in bytes to which a client's name is cut.

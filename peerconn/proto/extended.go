@@ -19,10 +19,23 @@ func (c *Conn) receiveExtended(m wire.Extended) error {
 	if m.ID == extension.HandshakeID {
 		return c.receiveExtHandshake(m.Payload)
 	}
-	if name, ok := c.extNames[m.ID]; ok {
+	switch name, ok := c.extNames[m.ID]; {
+	case !ok:
+	case name == extension.UploadOnly:
+		c.receiveUploadOnly(m.Payload)
+	default:
 		c.emit(ExtMessage{Name: name, Payload: bytes.Clone(m.Payload)})
 	}
 	return nil
+}
+
+// receiveUploadOnly takes in what a repeated extension handshake could say as well. Before
+// the first one it is ignored: there is nothing to be changed.
+func (c *Conn) receiveUploadOnly(payload []byte) {
+	if len(payload) == 1 && c.remoteExt.M != nil {
+		on := payload[0] != 0
+		c.learn(extension.Handshake{UploadOnly: &on})
+	}
 }
 
 // receiveExtHandshake merges an extension handshake with those before it. (BEP
@@ -33,9 +46,13 @@ func (c *Conn) receiveExtHandshake(payload []byte) error {
 	if err != nil {
 		return &ProtocolError{err}
 	}
+	c.learn(h)
+	return nil
+}
+
+func (c *Conn) learn(h extension.Handshake) {
 	c.remoteExt = mergeExt(c.remoteExt, h)
 	c.emit(ExtHandshaken{mergeExt(extension.Handshake{}, c.remoteExt)})
-	return nil
 }
 
 // mergeExt returns what was known, with what h says on top, in memory of its own.

@@ -119,6 +119,33 @@ func TestExtensionHandshakesAreMerged(t *testing.T) {
 	p.wantSent("extended 9, 1 bytes")
 }
 
+// Whether a peer wants anything is told by a message too, when its handshake has come.
+func TestUploadOnlyMessages(t *testing.T) {
+	p := connect(t, extended, func(c *Config, _ *wire.Handshake) { c.Extension.M[extension.UploadOnly] = 5 })
+	says := func(payload string) wire.Message { return wire.Extended{ID: 5, Payload: []byte(payload)} }
+	p.feed(says("\x01"))
+	p.wantEvents()
+	p.feed(extHandshake(extension.Handshake{V: "peer"}))
+	p.wantEvents(`extension handshake of "peer", reqq 0`)
+	for _, tc := range []struct {
+		payload string
+		want    bool
+	}{{"\x01", true}, {"\x00", false}, {"\x01", true}, {"", true}, {"\x00\x00", true}} {
+		p.feed(says(tc.payload))
+		if on := p.State().Ext.UploadOnly; on == nil || *on != tc.want {
+			t.Errorf("after %x: %v", tc.payload, on)
+		}
+		if len(tc.payload) == 1 {
+			p.wantEvents(`extension handshake of "peer", reqq 0`)
+		}
+	}
+	p.wantEvents()
+	p.feed(extHandshake(extension.Handshake{ReqQ: 3}))
+	if on := p.State().Ext.UploadOnly; on == nil || !*on {
+		t.Error("a handshake without a word of it takes it back")
+	}
+}
+
 // BEP 10: "The extension message IDs are the IDs used to send the extension
 // messages to the peer sending this handshake."
 func TestExtensionMessages(t *testing.T) {

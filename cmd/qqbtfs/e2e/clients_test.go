@@ -39,6 +39,9 @@ type foreign struct {
 	addr string // where it accepts peers
 }
 
+// hides is why it is not known what the others make of what our programs tell.
+const hides = "does not show what it knows of its peers"
+
 // padding is why rtorrent seeds no hybrid that it has not downloaded.
 const padding = "seeds the padding files too, which only its own downloads have"
 
@@ -46,7 +49,7 @@ var clients = []client{
 	{
 		name: "aria2", run: runAria2, version: []string{"aria2c", "--version"},
 		lacks: map[string]string{
-			v2: "knows v1 only", hybrid: "gets the info-hash of one wrong",
+			v2: "knows v1 only", hybrid: "gets the info-hash of one wrong", uploadOnly: hides, dontHave: hides,
 			ipv6:                     "binds to interfaces, and all of IPv6 loopback is on one",
 			byLSD + ": " + eachOther: "hears who is there, but is not heard when it seeds",
 		},
@@ -54,7 +57,7 @@ var clients = []client{
 	{
 		name: "transmission", run: runTransmission, version: []string{"transmission-daemon", "--version"}, noDial: true,
 		lacks: map[string]string{
-			v2: "knows v1 only", hybrid: "refuses one",
+			v2: "knows v1 only", hybrid: "refuses one", uploadOnly: hides, dontHave: hides,
 		},
 	},
 	{
@@ -63,7 +66,7 @@ var clients = []client{
 	{
 		name: "rtorrent", run: runRtorrent, version: []string{"rtorrent", "-h"}, pexAfter: 90 * time.Second,
 		lacks: map[string]string{
-			v2: "knows v1 only", ipv6: "binds to no address of IPv6", byLSD: "has none",
+			v2: "knows v1 only", ipv6: "binds to no address of IPv6", byLSD: "has none", uploadOnly: hides, dontHave: hides,
 			byDHT + ": " + findsSeed:   "reads the addresses in an answer two bytes too early: 10.79.0.1 is 54.58.10.79 to it",
 			hybrid + ": " + mountReads: padding, hybrid + ": " + readsByLink: padding,
 			hybrid + ": " + getsByLink: "takes no peers of links",
@@ -71,6 +74,7 @@ var clients = []client{
 	},
 	{
 		name: "qbittorrent", run: runQbittorrent, version: []string{"qbittorrent-nox", "--version"},
+		lacks: map[string]string{uploadOnly: hides, dontHave: hides},
 	},
 }
 
@@ -213,7 +217,8 @@ func runLibtorrent(s *sandbox, torrent, dir string) *foreign {
 	if s.lsd {
 		cmd.Env = append(cmd.Env, "LSD=1")
 	}
-	cmd.Env = append(cmd.Env, "ENCRYPTION="+s.encryption, "DHT="+strings.Join(s.dht, ","), "UPLOAD="+itoa(s.upload))
+	cmd.Env = append(cmd.Env, "ENCRYPTION="+s.encryption, "DHT="+strings.Join(s.dht, ","), "UPLOAD="+itoa(s.upload),
+		"PEERS="+strings.Join(s.peers, ","), "WANT="+s.want)
 	p := start(s.t, cmd)
 	s.awaitPort(p, host, port)
 	return &foreign{p, addr}

@@ -24,6 +24,8 @@ const (
 	byDHT      = "DHT alone"
 	byPEX      = "PEX alone"
 	byLSD      = "LSD alone"
+	uploadOnly = "BEP 21"
+	dontHave   = "BEP 54"
 	together   = "swarm"
 )
 
@@ -37,7 +39,7 @@ const (
 	eachOther   = "it and our mount find each other"
 )
 
-var features = []string{v1, hybrid, v2, byMagnet, encryption, ipv6, byDHT, byPEX, byLSD, together}
+var features = []string{v1, hybrid, v2, byMagnet, encryption, ipv6, byDHT, byPEX, byLSD, uploadOnly, dontHave, together}
 
 // eachClient runs a test with each client that has a feature. What it proves is a row of
 // the table. The clients wait more than they work, transmission up to 10 s until it looks

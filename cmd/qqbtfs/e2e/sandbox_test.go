@@ -43,6 +43,10 @@ type sandbox struct {
 	// local network.
 	dht      []string
 	lsd, pex bool
+	// Whom they connect to, and tell what they know of, and which files they want: a 0 or 1
+	// for each; empty: all of them. libtorrent only.
+	peers []string
+	want  string
 	// Where they live, if not on loopback, and the address that our programs are bound to
 	// then.
 	in *netns

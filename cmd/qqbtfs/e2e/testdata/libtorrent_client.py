@@ -7,6 +7,10 @@
       With ENCRYPTION=required in its environment all connections are encrypted, with
       ENCRYPTION=off none. With LSD=1 it finds peers on the local network, with
       DHT=HOST:PORT,... in a DHT with those nodes. It uploads UPLOAD bytes a second at most.
+      With WANT=1,0,... it downloads only some of the files. With PEERS=HOST:PORT,... it
+      connects to these, and prints a line for each change of what it knows of one: "peer
+      HOST:PORT wants|uploads PIECES", that is whether it wants anything, and a 0 or 1 for
+      each piece. It leaves it to the others to close connections of no use to either side.
 
   libtorrent_client.py nodes HOST:PORT...
       Is a DHT with a node at each of these addresses. Prints "listening" when it is
@@ -58,16 +62,27 @@ def run(torrent, directory, listen):
     if not torrent.startswith('magnet:'):
         params.ti = lt.torrent_info(torrent)
     params.save_path = directory
+    if want := os.environ.get('WANT'):
+        params.file_priorities = [int(x) for x in want.split(',')]
     handle = session.add_torrent(params)
     # The session's limit is not for the local network, this one is.
     handle.set_upload_limit(int(os.environ.get('UPLOAD') or 0))
-    last = None
+    peers = [p for p in os.environ.get('PEERS', '').split(',') if p]
+    for host, port in (p.rsplit(':', 1) for p in peers):
+        handle.connect_peer((host, int(port)))
+    last = {}
     while True:
         s = handle.status()
-        now = f'state {s.state} {s.total_wanted_done}'
-        if now != last:
-            print(now, flush=True)
-            last = now
+        if peers and s.is_finished:  # it has told so
+            session.apply_settings({'close_redundant_connections': False})
+        now = {'state': f'{s.state} {s.total_wanted_done}'}
+        for p in handle.get_peer_info() if peers else ():
+            pieces = ''.join('01'[has] for has in p.pieces)
+            now['peer %s:%d' % p.ip] = f'{"uploads" if p.flags & p.upload_only else "wants"} {pieces}'
+        for what, how in now.items():
+            if last.get(what) != how:
+                print(what, how, flush=True)
+        last = now
         if s.errc.value():
             sys.exit(s.errc.message())
         time.sleep(0.05)
