@@ -102,6 +102,16 @@ func TestChooseScenarios(t *testing.T) {
 	}
 }
 
+// The film has 32 pieces, files of a million bytes begin and end somewhere in one.
+func TestPiecesOfAScan(t *testing.T) {
+	lib := library{film: 32 * pieceSize, size: 1_000_000, files: 3}
+	// The first file begins in piece 0 and ends in 3, the second begins in 3 and 4 and ends
+	// in 7, the third begins there and ends in 11.
+	if got := lib.touched() / pieceSize; got != 5 {
+		t.Errorf("%d pieces, want 5", got)
+	}
+}
+
 func TestCopiedMarksWhatIsIncomplete(t *testing.T) {
 	if got := (copied{5e6, 10e6, time.Second}).rate(); got != "5.0*" {
 		t.Errorf("got %q", got)
@@ -144,7 +154,7 @@ func TestQuick(t *testing.T) {
 	md := filepath.Join(t.TempDir(), "benchmarks.md")
 	args := []string{
 		"-quick", "-bin", program(t), "-seeder", "qqbtfs", "-contenders", "qqbtfs", "-work", t.TempDir(), "-md", md,
-		"-scenarios", "cp,get,remount,unmount",
+		"-scenarios", "cp,get,together,scan,remount,warm,unmount",
 	}
 	var out, log strings.Builder
 	if err := run(context.Background(), args, &out, &log); err != nil {
@@ -155,7 +165,7 @@ func TestQuick(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"cp ", "get ", "remount ", "unmount ", "-quick: too small", "qqbtfs seed"} {
+	for _, want := range []string{"cp ", "get ", "together ", "scan ", "remount ", "warm ", "unmount ", "-quick: too small", "qqbtfs seed"} {
 		if !strings.Contains(out.String(), want) || !strings.Contains(string(text), want) {
 			t.Errorf("no %q in the results", want)
 		}

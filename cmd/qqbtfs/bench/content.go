@@ -11,8 +11,11 @@ import (
 	"path/filepath"
 )
 
-// pieceLength is that of every torrent here.
-const pieceLength = "256KiB"
+// pieceLength is that of every torrent here, of pieceSize bytes.
+const (
+	pieceLength = "256KiB"
+	pieceSize   = 256 << 10
+)
 
 // content is what is shared, with its torrent.
 type content struct {

@@ -136,8 +136,10 @@ var scenarios = []scenario{
 	{"ttfb", "from the start of the process to the first 64 KiB of a 256 MiB file, median of 5; local, and over links with a round trip of 50 ms", runTTFB},
 	{"seek", "20 reads of 64 KiB at random places of a 512 MiB file while the download goes on, 8 seeders of 500 kB/s and 50 ms", runSeek},
 	{"play", "a player of 1 MB/s on 8 seeders of 190 kB/s and 50 ms: reads head and tail, starts with 2 s buffered, plays 15 s, jumps", runPlay},
+	{"together", "two such players and a cp, each on a file of one torrent, 8 seeders of 500 kB/s and 50 ms", runTogether},
+	{"scan", "first and last 64 KiB of 200 files of 1 MB each, 8 seeders of 1 MB/s and 50 ms, nothing fetched that is not read: alone, and beside a player", runScan},
 	{"remount", "a complete torrent mounted again, no seeder: until the file is there, and until its first 64 KiB are read", runRemount},
-	{"warm", "then all of it read, nothing in the kernel's cache", runWarm},
+	{"warm", "then all of it read, nothing in the kernel's cache; and again, all in it", runWarm},
 	{"find", "find -ls over 60,000 small files, right after the mount and again", runFind},
 	{"unmount", "SIGTERM while a read waits for a piece that nobody has, until the process and the mount are gone", runUnmount},
 }

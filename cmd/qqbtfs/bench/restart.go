@@ -48,10 +48,11 @@ func runWarm(ctx context.Context, b *bench) error {
 			return err
 		}
 		r, err := b.copyOut(ctx, path, c)
-		if err == nil {
-			b.table.set("warm", "MB/s", m.name, r.rate())
+		if err != nil {
+			return err
 		}
-		return err
+		b.table.set("warm", "MB/s", m.name, r.rate())
+		return b.measureAgain(ctx, m.name, path, c)
 	})
 	if err != nil {
 		return err
@@ -64,6 +65,23 @@ func runWarm(ctx context.Context, b *bench) error {
 		return err
 	}
 	b.table.set("warm", "MB/s", plainFile, copied{n.Load(), c.size, time.Since(start)}.rate())
+	return b.measureAgain(ctx, plainFile, c.path(), c)
+}
+
+// measureAgain reads a file that was just read, three times, and enters the best.
+func (b *bench) measureAgain(ctx context.Context, who, path string, c *content) error {
+	var best copied
+	for range 3 {
+		var n atomic.Int64
+		start := time.Now()
+		if err := within(ctx, b.opt.limit, func() error { return readAll(path, "", &n) }); err != nil {
+			return err
+		}
+		if took := time.Since(start); best.took == 0 || took < best.took {
+			best = copied{n.Load(), c.size, took}
+		}
+	}
+	b.table.set("warm", "again, MB/s", who, best.rate())
 	return nil
 }
 
