@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"runtime/debug"
 	"strings"
+	"sync/atomic"
 
 	"github.com/dgraph-io/badger/v4"
 	"github.com/dgraph-io/badger/v4/options"
@@ -35,8 +36,9 @@ func openBadger(dir string, readOnly bool, z sizes, log *slog.Logger) (db *badge
 			db, err = nil, fmt.Errorf("badger panicked: %v", r)
 		}
 	}()
+	own := &badgerLog{log: log}
 	opt := badger.DefaultOptions(dir).
-		WithLogger(badgerLog{log}).
+		WithLogger(own).
 		WithReadOnly(readOnly).
 		WithMemTableSize(memTableFor(dir, z)).
 		WithNumMemtables(2).
@@ -55,7 +57,10 @@ func openBadger(dir string, readOnly bool, z sizes, log *slog.Logger) (db *badge
 		WithDetectConflicts(false).
 		WithMetricsEnabled(false).
 		WithBypassLockGuard(true)
-	return badger.OpenManaged(opt)
+	if db, err = badger.OpenManaged(opt); err == nil {
+		own.db.Store(db)
+	}
+	return db, err
 }
 
 // memTableFor returns the size for the memtables of the database in dir. What a crash
@@ -73,15 +78,24 @@ func memTableFor(dir string, z sizes) int64 {
 
 // badgerLog hands Badger's log on at level debug: what matters of it comes back
 // as an error too.
-type badgerLog struct{ log *slog.Logger }
+type badgerLog struct {
+	log *slog.Logger
+	db  atomic.Pointer[badger.DB] // whose log it is; nil: not open yet
+}
 
-func (l badgerLog) line(level, format string, args ...any) {
+func (l *badgerLog) line(level, format string, args ...any) {
 	l.log.Debug("badger: "+strings.TrimSpace(fmt.Sprintf(format, args...)), "badger_level", level)
 }
 
-func (l badgerLog) Errorf(format string, args ...any)   { l.line("error", format, args...) }
-func (l badgerLog) Warningf(format string, args ...any) { l.line("warning", format, args...) }
-func (l badgerLog) Infof(format string, args ...any)    { l.line("info", format, args...) }
+func (l *badgerLog) Errorf(format string, args ...any) {
+	l.line("error", format, args...)
+	if file, ok := leaks(format, args); ok && l.db.Load() != nil {
+		unlockFile(l.db.Load(), file)
+	}
+}
+
+func (l *badgerLog) Warningf(format string, args ...any) { l.line("warning", format, args...) }
+func (l *badgerLog) Infof(format string, args ...any)    { l.line("info", format, args...) }
 
 // Debugf drops the lines that Badger writes for every commit.
-func (l badgerLog) Debugf(string, ...any) {}
+func (l *badgerLog) Debugf(string, ...any) {}

@@ -126,6 +126,55 @@ func TestDamagedFiles(t *testing.T) {
 	}
 }
 
+// A value whose header is damaged is a miss like another, and nothing waits for ever behind
+// the lock that Badger leaves: reclaiming, reading and closing go on.
+func TestDamagedHeader(t *testing.T) {
+	t.Parallel()
+	// A header has two bytes of flags, then key length, value length and expiry as varints.
+	for name, header := range map[string][]byte{
+		"value too long": {2: 13, 3: 0xff, 4: 0xff, 5: 0x7f},
+		"value empty":    make([]byte, 8),
+		"no varint":      bytes.Repeat([]byte{0xff}, 14),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dir, tor := t.TempDir(), cachetest.NewTorrent(8, 256<<10, 256<<10)
+			s := open(t, dir, tor.Geometry(), Options{})
+			mustPut(t, s, tor, all(8)...)
+			stop(s)
+			stop(open(t, dir, tor.Geometry(), Options{})) // which begins another file
+			f, err := os.OpenFile(filepath.Join(dir, "data-1", "000001.vlog"), os.O_RDWR, 0)
+			must(t, err)
+			_, err = f.WriteAt(header, vlogHeader)
+			must(t, errors.Join(err, f.Close()))
+			s = open(t, dir, tor.Geometry(), Options{})
+			ended := make(chan error, 1)
+			go func() {
+				right := checkHad(t, s, tor)
+				// Badger cannot read on in every one of these files, and says so.
+				_ = s.alone(func() error { return s.reclaimNow(func() bool { return false }, lastRatio) })
+				if again := checkHad(t, s, tor); right != 7 || again > right {
+					ended <- fmt.Errorf("%d pieces right, then %d; want 7 and no more", right, again)
+				}
+				ended <- s.Close()
+			}()
+			for _, end := range []func() error{
+				func() error { return <-ended },
+				func() error { <-s.closed; return nil },
+			} {
+				err := make(chan error, 1)
+				go func() { err <- end() }()
+				select {
+				case err := <-err:
+					must(t, err)
+				case <-time.After(time.Minute):
+					t.Fatal("it waits for ever")
+				}
+			}
+		})
+	}
+}
+
 // copyStore copies a store's directory, sparse ends as such.
 func copyStore(t *testing.T, to, from string) {
 	t.Helper()

@@ -74,7 +74,7 @@ func (s *Store) tryRead(dst []byte, index, off int) (err error) {
 	txn := s.db.NewTransactionAt(latest, false)
 	defer txn.Discard()
 	size := s.geo.PieceSize(index)
-	rec, err := readRecord(txn, index, size)
+	rec, err := readRecord(s.db, txn, index, size)
 	if err != nil {
 		return err
 	}
@@ -82,7 +82,7 @@ func (s *Store) tryRead(dst []byte, index, off int) (err error) {
 		slab, begin := off/slabSize, off%slabSize
 		n := min(len(dst), slabLen(size, slab)-begin)
 		saw := func(v []byte) { s.cool.saw(index, slab, v) }
-		err := readSlab(txn, slabKey(index, slab), slabLen(size, slab), rec.sum(slab), dst[:n], begin, saw)
+		err := readSlab(s.db, txn, slabKey(index, slab), slabLen(size, slab), rec.sum(slab), dst[:n], begin, saw)
 		if err != nil {
 			return err
 		}
@@ -91,9 +91,9 @@ func (s *Store) tryRead(dst []byte, index, off int) (err error) {
 	return nil
 }
 
-func readRecord(txn *badger.Txn, index, size int) (record, error) {
+func readRecord(db *badger.DB, txn *badger.Txn, index, size int) (record, error) {
 	var rec record
-	err := readValue(txn, recordKey(index), func(v []byte) error {
+	err := readValue(db, txn, recordKey(index), func(v []byte) error {
 		rec = append(rec, v...)
 		return rec.check(size)
 	})
@@ -102,8 +102,8 @@ func readRecord(txn *badger.Txn, index, size int) (record, error) {
 
 // readSlab fills dst from begin of the slab at key, after checking that all of it
 // has the length size and the checksum sum. It shows saw where it lies.
-func readSlab(txn *badger.Txn, key []byte, size int, sum uint32, dst []byte, begin int, saw func([]byte)) error {
-	return readValue(txn, key, func(v []byte) error {
+func readSlab(db *badger.DB, txn *badger.Txn, key []byte, size int, sum uint32, dst []byte, begin int, saw func([]byte)) error {
+	return readValue(db, txn, key, func(v []byte) error {
 		if len(v) != size {
 			return fmt.Errorf("slab of %d bytes, not %d", len(v), size)
 		}
@@ -125,10 +125,20 @@ func readSlab(txn *badger.Txn, key []byte, size int, sum uint32, dst []byte, beg
 
 // readValue calls check with the value at key. All that goes wrong is damage: the
 // piece is had.
-func readValue(txn *badger.Txn, key []byte, check func([]byte) error) error {
+func readValue(db *badger.DB, txn *badger.Txn, key []byte, check func([]byte) error) error {
 	item, err := txn.Get(key)
 	if err == nil {
-		err = item.Value(check)
+		shown, done := false, false
+		defer func() {
+			if !shown && !done { // it panics
+				unlockValue(db, item)
+			}
+		}()
+		err = item.Value(func(v []byte) error {
+			shown = true
+			return check(v)
+		})
+		done = true
 	}
 	if err != nil {
 		return fmt.Errorf("%w: %w", errDamaged, err)

@@ -106,7 +106,7 @@ func sweepTables(dir string, log *slog.Logger) (dropped bool, err error) {
 		return false, err
 	}
 	defer f.Close()
-	manifest, end, err := badger.ReplayManifestFile(f, 0, badger.Options{Logger: badgerLog{log}})
+	manifest, end, err := badger.ReplayManifestFile(f, 0, badger.Options{Logger: &badgerLog{log: log}})
 	if err != nil {
 		return false, fmt.Errorf("manifest: %w", err)
 	}
