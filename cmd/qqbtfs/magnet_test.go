@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/sha256"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -44,7 +43,7 @@ func TestKeptMetadata(t *testing.T) {
 	}
 	first.setMeta(m)
 	a.keep(first)
-	file := a.keptFile(first)
+	file := a.keptFiles(*first.link)[0]
 	if fi, err := os.Stat(file); err != nil || fi.Mode().Perm() != 0o600 {
 		t.Fatalf("%v, %v", fi, err)
 	}
@@ -67,7 +66,7 @@ func TestKeptMetadata(t *testing.T) {
 }
 
 // A v2 torrent is kept with its piece layers, without which it is of no use. A hybrid does
-// without, and is known by its v2 hash alone too.
+// without, and is found by either hash, whichever it was asked for by.
 func TestKeptMetadataOfV2(t *testing.T) {
 	a := newApp(&strings.Builder{}, &strings.Builder{})
 	a.common.cacheDir.Set(home(t))
@@ -90,20 +89,46 @@ func TestKeptMetadataOfV2(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		v1, v2 := fmt.Sprintf("urn:btih:%x", m.HashV1()), fmt.Sprintf("urn:btmh:1220%x", m.HashV2())
+		topics := map[string][]string{"--v2": {v2}, "--hybrid": {v1, v2, v1 + "&xt=" + v2}}[version]
 		for _, complete := range []bool{true, false} {
-			link := fmt.Sprintf("magnet:?xt=urn:btmh:1220%x", sha256.Sum256(m.InfoRaw))
-			l := &loaded{link: parseLink(t, link)}
+			l := &loaded{link: parseLink(t, "magnet:?xt="+topics[0])}
 			l.setMeta(map[bool]*metainfo.MetaInfo{true: m, false: bare}[complete])
 			a.keep(l)
-			again := &loaded{link: parseLink(t, link)}
-			a.recall(again)
-			if want := complete || version == "--hybrid"; (again.meta != nil) != want {
-				t.Errorf("%s with layers %v: recalled %v", version, complete, again.meta != nil)
-			}
-			if complete && again.meta != nil && (len(again.meta.MissingLayers()) > 0 || again.meta.Layer(0)[0] == (merkle.Hash{})) {
-				t.Errorf("%s: layers are missing", version)
+			for _, topic := range topics {
+				again := &loaded{link: parseLink(t, "magnet:?xt="+topic)}
+				a.recall(again)
+				if want := complete || version == "--hybrid"; (again.meta != nil) != want {
+					t.Errorf("%s with layers %v: recalled %v by %s", version, complete, again.meta != nil, topic)
+				}
+				if complete && again.meta != nil && (len(again.meta.MissingLayers()) > 0 || again.meta.Layer(0)[0] == (merkle.Hash{})) {
+					t.Errorf("%s: layers are missing", version)
+				}
 			}
 		}
+	}
+}
+
+// What was mounted by its file is known to a link afterwards, which gets no trackers from it.
+func TestMountedFileIsKept(t *testing.T) {
+	a := newApp(&strings.Builder{}, &strings.Builder{})
+	dir := home(t)
+	a.common.cacheDir.Set(dir)
+	file := &loaded{raw: tinyTorrent(t, "tiny")}
+	var err error
+	if file.meta, err = metainfo.Parse(file.raw); err != nil {
+		t.Fatal(err)
+	}
+	opt, err := a.openCache(dir, t.TempDir(), file, cacheFlags{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := opt.close(); err != nil {
+		t.Fatal(err)
+	}
+	link := &loaded{link: parseLink(t, fmt.Sprintf("magnet:?xt=urn:btih:%x", file.meta.HashV1()))}
+	if a.recall(link); link.meta == nil || link.meta.Info.Name != "tiny" || len(link.meta.Trackers) > 0 {
+		t.Errorf("%+v", link.meta)
 	}
 }
 

@@ -330,7 +330,8 @@ func (n *node) addrs() []string {
 }
 
 // openCache opens the torrent's own directory in the cache directory: the pieces,
-// a copy of the .torrent file, and its name for people who look around.
+// a copy of the .torrent file, and its name for people who look around. A magnet link
+// finds the torrent from then on.
 func (a *app) openCache(cacheDir, scratch string, l *loaded, flags cacheFlags) (joinOptions, error) {
 	dir := torrentDir(cacheDir, l)
 	opt := joinOptions{flags: flags}
@@ -341,6 +342,9 @@ func (a *app) openCache(cacheDir, scratch string, l *loaded, flags cacheFlags) (
 	}
 	if err := describeCache(dir, l); err != nil {
 		return opt, failf(codeDisk, "cache directory: %w", err)
+	}
+	if !a.isKept(l) {
+		a.keep(l)
 	}
 	disk, err := badgerstore.Open(filepath.Join(dir, "pieces"), fetch.Geometry(l.meta), badgerstore.Options{
 		MinFree: int64(flags.minFree),
