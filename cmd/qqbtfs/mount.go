@@ -456,11 +456,20 @@ func (m *mounting) linger(ctx context.Context) {
 	}
 }
 
-// down ends what up has built, each step bounded: reads fail, the mount goes,
-// the swarms are left, the stores closed. The control socket closes last, for
-// its clients wait for the end.
+// downTimeout is how long the end may take at most. Two seconds are promised; this is for
+// a disk that hangs.
+const downTimeout = 15 * time.Second
+
+// down ends what up has built: reads fail, the mount goes, the swarms are left, the
+// stores closed. The control socket closes last, for its clients wait for the end.
+// Whatever hangs, the process ends: the cache survives that, as it survives a kill -9.
 func (m *mounting) down() error {
 	began := time.Now()
+	defer time.AfterFunc(downTimeout, func() {
+		_ = fs.Detach(m.place.mountpoint)
+		m.a.log.Error("something hangs, the process ends without it", "at", m.place.mountpoint)
+		os.Exit(int(codeFailure))
+	}).Stop()
 	var errs []error
 	if m.node != nil {
 		m.node.sess.FailReads()
