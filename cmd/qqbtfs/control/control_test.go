@@ -241,6 +241,36 @@ func TestWaitEndsWithClose(t *testing.T) {
 	wg.Wait()
 }
 
+// deadlined remembers the deadline of reads.
+type deadlined struct {
+	net.Conn
+	until time.Time
+}
+
+func (d *deadlined) SetReadDeadline(t time.Time) error { d.until = t; return nil }
+
+// A client that has asked is not hung up on, however long the end takes; one that says
+// nothing is.
+func TestWhoHasAskedMayWait(t *testing.T) {
+	s := serve(t, runDir(t), "/mnt/t", echo)
+	for _, asks := range []bool{false, true} {
+		ours, theirs := net.Pipe()
+		c := &deadlined{Conn: ours}
+		served := make(chan struct{})
+		go func() { defer close(served); s.serve(c) }()
+		if asks {
+			if err := (&Client{theirs, bufio.NewReader(theirs)}).Call(t.Context(), "stop", nil); err != nil {
+				t.Fatal(err)
+			}
+		}
+		theirs.Close()
+		<-served
+		if c.until.IsZero() != asks {
+			t.Errorf("asks: %v, deadline: %v", asks, c.until)
+		}
+	}
+}
+
 func TestNonsenseEndsTheConnection(t *testing.T) {
 	dir := runDir(t)
 	s := serve(t, dir, "/mnt/t", echo)

@@ -154,11 +154,12 @@ func (s *Server) remove(c net.Conn) {
 	}
 }
 
-// serve answers requests on c until the client leaves or says nonsense.
+// serve answers requests on c until the client leaves or says nonsense. One that has
+// asked may stay as long as it likes: it waits for the end.
 func (s *Server) serve(c net.Conn) {
 	in := bufio.NewReaderSize(c, maxRequest)
+	_ = c.SetReadDeadline(time.Now().Add(idle))
 	for {
-		_ = c.SetReadDeadline(time.Now().Add(idle))
 		line, err := in.ReadSlice('\n')
 		if err != nil {
 			if errors.Is(err, bufio.ErrBufferFull) {
@@ -174,6 +175,7 @@ func (s *Server) serve(c net.Conn) {
 		if s.respond(c, s.answer(req)) != nil {
 			return
 		}
+		_ = c.SetReadDeadline(time.Time{})
 	}
 }
 
