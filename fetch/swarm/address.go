@@ -123,6 +123,16 @@ func (a *addresses) due(now time.Time, alone bool) bool {
 	return false
 }
 
+// fresh reports whether there is one to dial that was not tried yet.
+func (a *addresses) fresh(now time.Time) bool {
+	for _, e := range a.book {
+		if e.failures == 0 && e.due(now, false) {
+			return true
+		}
+	}
+	return false
+}
+
 func (e *address) due(now time.Time, alone bool) bool {
 	if e.busy || e.banned || e.useless {
 		return false

@@ -229,6 +229,7 @@ func (s *Swarm) passOn(p *peer) {
 func (s *Swarm) served(p *peer, n int64) {
 	p.gave += n
 	p.taken += n
+	p.used = s.now
 	if !p.weChoke && p.taken >= seedTurn && s.uploadOnly() {
 		s.passOn(p)
 	}

@@ -21,7 +21,7 @@ type peer struct {
 	port      uint16 // where it accepts connections; zero: not known
 	since     time.Time
 	delivered int64     // bytes, wanted or not
-	used      time.Time // when it last delivered what was wanted, or came
+	used      time.Time // when it last gave what was wanted or took something, or came
 
 	chokesUs     bool
 	uploadOnly   bool  // wants nothing (BEP 21)

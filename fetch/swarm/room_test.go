@@ -6,13 +6,17 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/qqbtfs/qqbtfs/fetch/picker"
+	"github.com/qqbtfs/qqbtfs/peerconn/wire"
 )
 
-// full returns a swarm with room for two peers, both taken, that knows a third.
+// full returns a swarm with room for two peers, both taken, that knows a third, which
+// was tried.
 func full(t *testing.T, pieces ...int) *rig {
-	r := rigOf(t, Config{MaxPeers: 2}, 4)
+	r := rigOf(t, Config{MaxPeers: 2}, 4, 0)
+	r.do(PeersFound{Addrs: []netip.AddrPort{addr(3)}}, DialFailed{Addr: addr(3)})
 	r.join(1, pieces...).join(2, pieces...)
-	r.do(PeersFound{Addrs: []netip.AddrPort{addr(3)}})
 	r.take()
 	return r
 }
@@ -40,19 +44,25 @@ func TestUsefulPeersStay(t *testing.T) {
 		cfg := Config{MaxPeers: 2}
 		cfg.Picker.PieceSize = func(int) int { return 64 * blockSize }
 		r := rigOf(t, cfg, 4).seed(1, 2).do(PeersFound{Addrs: []netip.AddrPort{addr(3)}})
+		owed := map[PeerID][]wire.Request{}
 		for r.fill(); r.now.Before(epoch.Add(2 * dropAfter)); r.wait(5 * time.Second) {
 			reqs := r.requests()
 			r.silentOn("disconnect")
 			for id := range PeerID(2) {
-				if len(reqs[id+1]) > 0 {
-					r.do(BlockReceived{id + 1, reqs[id+1][0]})
-				}
+				asked := append(owed[id], reqs[id+1]...)
+				owed[id] = asked[1:]
+				r.do(BlockReceived{id + 1, asked[0]})
 			}
 		}
 	})
-	t.Run("one that is served", func(t *testing.T) {
-		r := full(t, 0).do(PeerInterested{1, true}, PeerInterested{2, true})
-		r.urgent(3).wait(5 * time.Minute).silentOn("disconnect")
+	t.Run("one that takes what we serve", func(t *testing.T) {
+		r := full(t, 0).do(PeerInterested{1, true}, PeerInterested{2, true}).urgent(3)
+		for range 20 {
+			r.takes(2, blockSize).wait(5 * time.Second)
+		}
+		if len(r.peers) != 1 || r.peers[2] == nil {
+			t.Errorf("left are %v", r.order)
+		}
 	})
 	t.Run("when nothing is wanted", func(t *testing.T) {
 		full(t, 0).wait(5 * time.Minute).silentOn("disconnect")
@@ -60,6 +70,60 @@ func TestUsefulPeersStay(t *testing.T) {
 	t.Run("when nobody else is known", func(t *testing.T) {
 		r := rigOf(t, Config{MaxPeers: 2}, 4).join(1, 0).join(2, 0)
 		r.urgent(3).wait(5 * time.Minute).silentOn("disconnect")
+	})
+}
+
+// While nothing comes, peers that give nothing make way for the one that was not tried
+// yet within seconds, whatever they say.
+func TestDeadWeightMakesWay(t *testing.T) {
+	for name, says := range map[string]func(PeerID) []Event{
+		"nothing":                     func(PeerID) []Event { return nil },
+		"that it has all, and chokes": func(id PeerID) []Event { return []Event{PeerHasSet{id, setOf(4, 0, 1, 2, 3)}} },
+		"that it serves us":           func(id PeerID) []Event { return []Event{PeerHasSet{id, setOf(4, 0, 1, 2, 3)}, PeerChokes{id, false}} },
+		"that it wants to be served":  func(id PeerID) []Event { return []Event{PeerInterested{id, true}} },
+	} {
+		for patience, want := range map[time.Duration]picker.Demand{
+			fillPatience: {Fill: true},
+			readPatience: {Fill: true, Urgent: []int{3}},
+		} {
+			t.Run(fmt.Sprint(name, " for ", patience), func(t *testing.T) {
+				r := rigOf(t, Config{MaxPeers: 3}, 4, 0)
+				for id := range PeerID(3) {
+					r.arrive(id+1, addr(id+1)).do(says(id + 1)...)
+				}
+				r.wait(time.Hour).do(Wanted{want}, PeersFound{Addrs: []netip.AddrPort{addr(4), addr(5)}})
+				r.wait(patience - tickEvery).silentOn("disconnect")
+				r.wait(2 * tickEvery).says("disconnect 1: makes room")
+				r.do(PeerGone{Peer: 1}).says("dial 10.0.0.4")
+			})
+		}
+	}
+}
+
+// It takes time to be unchoked, so nobody is hurried while something comes, or given less
+// than that time.
+func TestPatienceWithPeers(t *testing.T) {
+	fresh := PeersFound{Addrs: []netip.AddrPort{addr(9)}}
+	t.Run("while something comes", func(t *testing.T) {
+		r := rigOf(t, Config{MaxPeers: 2}, 4).join(1).seed(2).do(fresh).fill()
+		for _, q := range r.requests()[2] {
+			r.do(BlockReceived{2, q}).wait(snubAfter - tickEvery)
+		}
+		if r.now.Sub(epoch) < 2*fillPatience {
+			t.Fatal("too little was asked")
+		}
+		r.silentOn("disconnect")
+	})
+	t.Run("just connected", func(t *testing.T) {
+		r := rigOf(t, Config{MaxPeers: 1}, 4).fill().wait(time.Hour).join(1).do(fresh)
+		r.take()
+		r.wait(fillPatience - tickEvery).silentOn("disconnect")
+	})
+	t.Run("while there is room for those that connect to us", func(t *testing.T) {
+		r := rigOf(t, Config{MaxPeers: 3, DialPeers: 2}, 4).join(1).join(2).do(fresh).fill()
+		r.wait(fillPatience - tickEvery).silentOn("dial")
+		r.wait(2 * tickEvery).says("dial 10.0.0.9")
+		r.do(DialFailed{Addr: addr(9)}).wait(dropAfter - 2*fillPatience).silentOn("disconnect")
 	})
 }
 
@@ -82,6 +146,16 @@ func crowd(t *testing.T) *rig {
 		r.arrive(id+1, addr(id+1))
 	}
 	r.take()
+	return r
+}
+
+// serves has connected peers have everything and serve us.
+func (r *rig) serves(ids ...PeerID) *rig {
+	for _, id := range ids {
+		set := setOf(r.cfg.Picker.NumPieces)
+		set.Fill()
+		r.do(PeerHasSet{id, set}, PeerChokes{id, false})
+	}
 	return r
 }
 
@@ -118,7 +192,11 @@ func TestPriorityDecidesAboutOneTooMany(t *testing.T) {
 
 func TestOneTooManyReplacesTheUseless(t *testing.T) {
 	r := crowd(t)
-	r.do(PeerInterested{1, true}, PeerInterested{3, true}).wait(dropAfter).take()
+	r.wait(dropAfter).fill().serves(1, 3)
+	for id, asked := range r.requests() {
+		r.do(BlockReceived{id, asked[0]})
+	}
+	r.take()
 	r.arrive(9, addr(9)).says("disconnect 2: there are better")
 }
 

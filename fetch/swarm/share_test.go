@@ -46,7 +46,7 @@ func TestDialsWhileThereAreTooManyConnections(t *testing.T) {
 // Who has more than its share gives up the worst peer, one for each claim, and takes no
 // more for a while.
 func TestShare(t *testing.T) {
-	r := crowd(t).fill()
+	r := crowd(t)
 	r.do(PeersFound{Addrs: []netip.AddrPort{addr(10), addr(11)}, Source: "test"})
 	r.take()
 	r.do(Share{Peers: 3}).want()

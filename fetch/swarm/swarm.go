@@ -32,8 +32,8 @@ type Config struct {
 	// MaxPeers bounds the connections; zero means 200. Further peers that connect to
 	// us are let in only in the place of a worse one.
 	MaxPeers int
-	// DialPeers is with how many connections no more are dialled for, at most
-	// MaxPeers; zero means 80. The others are for those that dial us.
+	// DialPeers is with how many connections no more are dialled for while what is wanted
+	// comes, at most MaxPeers; zero means 80. The others are for those that dial us.
 	DialPeers int
 	// MaxDials bounds the dials under way; zero means 16.
 	MaxDials int
@@ -60,7 +60,6 @@ const (
 	findEvery = 30 * time.Second // but not more often than this
 	snubAfter = 8 * time.Second  // owing blocks and delivering nothing for so long
 	dropAfter = 60 * time.Second
-	roomEvery = 10 * time.Second // for a peer to make room for another
 )
 
 // Swarm is the state of one torrent. It is not safe for concurrent use.
@@ -88,6 +87,8 @@ type Swarm struct {
 	lastFind  time.Time
 	lastTick  time.Time
 	madeRoom  time.Time
+	began     time.Time // when something began to be wanted, or we were back to take it
+	came      time.Time // when something last came that was wanted
 	share     share
 	wants     Need  // of what is in demand
 	urgent    []int // pieces that reads wait for
@@ -133,7 +134,7 @@ func New(now time.Time, cfg Config) *Swarm {
 		gone:     map[PeerID]netip.AddrPort{},
 		lastTick: now,
 	}
-	s.choker.at = now
+	s.choker.at, s.began = now, now
 	s.self.port = cfg.Port
 	for i := range cfg.Have.Ones() {
 		s.pick.Complete(i)
@@ -159,6 +160,9 @@ func (s *Swarm) Count() int { return s.pick.Count() }
 // Step takes in an event that happened at now.
 func (s *Swarm) Step(now time.Time, ev Event) {
 	s.now = now
+	if s.need() == NeedsNothing {
+		s.began = now
+	}
 	switch ev := ev.(type) {
 	case BlockReceived:
 		s.blockReceived(ev)
@@ -259,6 +263,9 @@ func (s *Swarm) tick() {
 		if !absent {
 			s.watch(s.peers[id])
 		}
+	}
+	if absent {
+		s.began = s.now
 	}
 	s.watchTrials()
 	s.watchSeeding()
@@ -380,7 +387,7 @@ func (s *Swarm) blockReceived(ev BlockReceived) {
 		return
 	}
 	s.stats.Downloaded += int64(ev.Req.Length)
-	p.used = s.now
+	p.used, s.came = s.now, s.now
 	s.withdraw(r.Cancel)
 	if r.Second {
 		//lint:ignore S1016 an event and a command only happen to have the same fields
