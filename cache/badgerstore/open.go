@@ -73,8 +73,16 @@ func (s *Store) tryWriting() error {
 	if err := os.MkdirAll(data, 0o700); err != nil {
 		return notWritable(err)
 	}
-	if err := errors.Join(sweep(data, s.log), makeDiscard(data, s.quota > 0)); err != nil {
+	live, err := sweep(data, s.log)
+	if err != nil {
 		return err
+	}
+	orphans, err := makeDiscard(data, live)
+	if err != nil {
+		return err
+	}
+	if orphans >= s.sizes.reclaim {
+		s.log.Warn("badgerstore: keys are lost, the space of their values is reclaimed", "dir", data, "bytes", orphans)
 	}
 	db, err := openBadger(data, false, s.sizes, s.log)
 	if err != nil {
@@ -87,11 +95,10 @@ func (s *Store) tryWriting() error {
 	s.ahead = newAhead(data, s.sizes)
 	s.version = db.MaxVersion()
 	db.SetDiscardTs(s.version)
-	if s.quota > 0 { // what earlier runs left
-		_, live := s.have.size()
-		s.garbage.Store(max(0, diskBytes(data)-live))
-	}
+	_, had := s.have.size()
+	s.garbage.Store(max(0, diskBytes(data)-had)) // what earlier runs left
 	s.setState("ok")
+	s.poke()
 	return nil
 }
 
@@ -99,7 +106,7 @@ func (s *Store) tryWriting() error {
 // logs to be replayed, for which it needs a scratch directory.
 func (s *Store) startReading() {
 	s.setState("disk full: reading only")
-	err := sweep(s.home.data, s.log)
+	_, err := sweep(s.home.data, s.log)
 	if logs, _ := filepath.Glob(filepath.Join(s.home.data, "*.mem")); err == nil && len(logs) > 0 {
 		err = s.borrow(s.home.data)
 	} else if err == nil {
@@ -117,7 +124,10 @@ func (s *Store) borrow(data string) (err error) {
 	if s.scratch, err = newScratch(s.aside); err != nil {
 		return err
 	}
-	if err := errors.Join(s.scratch.fill(data), sweep(s.scratch.dir, s.log)); err != nil {
+	if err := s.scratch.fill(data); err != nil {
+		return err
+	}
+	if _, err := sweep(s.scratch.dir, s.log); err != nil {
 		return err
 	}
 	return s.openReading(s.scratch.dir)

@@ -19,11 +19,12 @@ import (
 // sweep puts away files in Badger's directory that a crash, a power loss or a bad
 // sector has left in a state which Badger answers with an exit of the process
 // (log.Fatal, a panic on a goroutine of its own) or by refusing the whole
-// database. What it drops turns up as misses.
-func sweep(dir string, log *slog.Logger) error {
+// database. What it drops turns up as misses. It returns what the keys that are left
+// point to.
+func sweep(dir string, log *slog.Logger) (live pointed, err error) {
 	entries, err := os.ReadDir(dir)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil
+		return nil, nil
 	}
 	for _, e := range entries {
 		name, bad := filepath.Join(dir, e.Name()), false
@@ -31,7 +32,7 @@ func sweep(dir string, log *slog.Logger) error {
 		case ".vlog", ".mem":
 			bad = !logStarts(name)
 		default:
-			bad = e.Name() == "KEYREGISTRY" && !registryOK(name) || e.Name() == discardName && !discardOK(name)
+			bad = e.Name() == "KEYREGISTRY" && !registryOK(name)
 		}
 		if !bad {
 			continue
@@ -41,18 +42,9 @@ func sweep(dir string, log *slog.Logger) error {
 		}
 		err = errors.Join(err, os.Remove(name))
 	}
-	dropped, terr := sweepTables(dir, log)
-	if dropped { // what they said is had is garbage now, which the statistics don't know
-		terr = errors.Join(terr, removeIfThere(filepath.Join(dir, discardName)))
-	}
-	return errors.Join(err, terr)
-}
-
-func removeIfThere(name string) error {
-	if err := os.Remove(name); !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	return nil
+	live, terr := sweepTables(dir, log)
+	live.addLogs(dir)
+	return live, errors.Join(err, terr)
 }
 
 // logStarts reports whether a log file has its header: a key id, which is zero
@@ -75,52 +67,36 @@ func registryOK(name string) bool {
 	return err != nil || len(b) >= 28 && string(b[16:28]) == "Hello Badger"
 }
 
-// discardOK checks the discard statistics: pairs of file id and bytes, ascending
-// up to a zero id.
-func discardOK(name string) bool {
-	b, err := os.ReadFile(name)
-	if err != nil || len(b) < 1<<20 || len(b)%16 != 0 {
-		return false
-	}
-	for last := uint64(0); len(b) > 0; b = b[16:] {
-		id, n := binary.BigEndian.Uint64(b), binary.BigEndian.Uint64(b[8:])
-		if id == 0 {
-			return true
-		}
-		if id <= last || id >= 1<<32 || n >= 1<<40 {
-			return false
-		}
-		last = id
-	}
-	return true
-}
-
-// sweepTables takes missing and damaged tables out of the manifest, and reports
-// whether there were any.
-func sweepTables(dir string, log *slog.Logger) (dropped bool, err error) {
+// sweepTables takes missing and damaged tables out of the manifest, and returns what the
+// keys of the others point to. Without a manifest nobody knows which tables count.
+func sweepTables(dir string, log *slog.Logger) (live pointed, err error) {
+	live = make(pointed)
 	f, err := os.OpenFile(filepath.Join(dir, badger.ManifestFilename), os.O_RDWR, 0)
 	if errors.Is(err, fs.ErrNotExist) {
-		return false, nil
+		if logs, _ := filepath.Glob(filepath.Join(dir, "*.vlog")); len(logs) > 0 {
+			return live, errors.New("value log without a manifest")
+		}
+		return live, nil
 	}
 	if err != nil {
-		return false, err
+		return live, err
 	}
 	defer f.Close()
 	manifest, end, err := badger.ReplayManifestFile(f, 0, badger.Options{Logger: &badgerLog{log: log}})
 	if err != nil {
-		return false, fmt.Errorf("manifest: %w", err)
+		return live, fmt.Errorf("manifest: %w", err)
 	}
 	var drop []uint64
 	for id := range manifest.Tables {
-		if err := checkTable(id, table.NewFilename(id, dir)); err != nil {
+		if err := checkTable(id, table.NewFilename(id, dir), live); err != nil {
 			log.Warn("badgerstore: damaged table is dropped", "table", id, "err", err)
 			drop = append(drop, id)
 		}
 	}
 	if len(drop) == 0 {
-		return false, nil
+		return live, nil
 	}
-	return true, errors.Join(f.Truncate(end), appendDeletions(f, end, drop), f.Sync())
+	return live, errors.Join(f.Truncate(end), appendDeletions(f, end, drop), f.Sync())
 }
 
 // appendDeletions writes at off of the manifest that tables are gone: a
@@ -139,9 +115,9 @@ func appendDeletions(f io.WriterAt, off int64, tables []uint64) error {
 	return err
 }
 
-// checkTable reads a table whole and checks all its sums. The lengths in its
-// footer come first, as Badger follows them without a look.
-func checkTable(id uint64, name string) (err error) {
+// checkTable reads a table whole, checks all its sums and counts its keys. The lengths in
+// its footer come first, as Badger follows them without a look.
+func checkTable(id uint64, name string, live pointed) (err error) {
 	defer func() {
 		if r := recover(); r != nil {
 			err = fmt.Errorf("panic: %.200v", r)
@@ -158,7 +134,16 @@ func checkTable(id uint64, name string) (err error) {
 	if err != nil {
 		return err
 	}
-	return t.VerifyChecksum()
+	if err := t.VerifyChecksum(); err != nil {
+		return err
+	}
+	it := t.NewIterator(table.NOCACHE)
+	defer it.Close()
+	for it.Rewind(); it.Valid(); it.Next() {
+		v := it.Value()
+		live.add(v.Meta, v.Value)
+	}
+	return nil
 }
 
 // checkFooter checks the end of a table: index, its length, checksum, its length.
