@@ -32,6 +32,7 @@ func TestClientHearsWhoWantsNothing(t *testing.T) {
 		slow := []string{"--upload-limit", "1KB/s"} // so that the client goes on to want
 		seed, partial := s.seed(torrent, file, slow...), s.seed(torrent, part, slow...)
 		m := s.mount(append(slow, "--ram", "256KiB", "--read-timeout", "1s", "--peer", fast.addr, torrent)...)
+		m.complete()
 		await(t, "everything on disk", func() bool { return m.torrent().Cache.DiskBytes >= 4<<20 })
 		if err := fast.stop(t, syscall.SIGTERM); err != nil {
 			t.Fatal(err)
