@@ -151,7 +151,9 @@ func run(t *testing.T, cmd *exec.Cmd) result {
 	t.Helper()
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs
-	cmd.WaitDelay = time.Second // for a process that it leaves behind with the same output
+	// For a process that it leaves behind with the same output. Where the machine is busy the
+	// rest of its own takes a while too.
+	cmd.WaitDelay = 10 * time.Second
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	if err := cmd.Start(); err != nil {
