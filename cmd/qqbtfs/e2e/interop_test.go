@@ -143,7 +143,7 @@ func (r *results) write(file string) error {
 		}
 		b.WriteString(" |")
 	}
-	b.WriteString("\n\nWhere there is a dash, the client cannot:\n")
+	b.WriteString("\n\nWhy there is a dash:\n")
 	for _, c := range clients {
 		for _, lack := range slices.Sorted(maps.Keys(c.lacks)) {
 			fmt.Fprintf(&b, "\n- %s, %s: it %s", c.name, lack, c.lacks[lack])
