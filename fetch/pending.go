@@ -395,10 +395,10 @@ func (p *Pending) parse(info []byte) (*metainfo.MetaInfo, error) {
 	if err != nil {
 		return nil, err
 	}
-	p.log.Info("metadata is here", "name", meta.Info.Name, "bytes", len(info))
 	if meta.Info.Private {
 		p.searches.Close() // BEP 27: from now on trackers only
 	}
+	p.log.Info("metadata is here", "name", meta.Info.Name, "bytes", len(info))
 	return meta, nil
 }
 

@@ -211,6 +211,16 @@ func dict(m map[string][]byte) []byte {
 	return append(out, 'e')
 }
 
+// torrentOf returns the info-hash in a query of ours, if it has one.
+func torrentOf(query []byte) (hash [20]byte, ok bool) {
+	v, err := bencode.Parse(query, packetLimits)
+	if err != nil {
+		return hash, false
+	}
+	b, _ := entries(entries(v)["a"])["info_hash"].Bytes()
+	return hash, copy(hash[:], b) == len(hash)
+}
+
 // readOnly adds to a query that its sender answers none (BEP 43: "ro", "set to 1").
 func readOnly(query []byte) []byte {
 	v, err := bencode.Parse(query, packetLimits)

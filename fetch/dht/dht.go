@@ -40,6 +40,8 @@ const (
 	resolveEvery = time.Minute
 	// resolveTimeout bounds one of them.
 	resolveTimeout = 10 * time.Second
+	// closeTimeout bounds Close.
+	closeTimeout = 500 * time.Millisecond
 )
 
 // Bootstrap are nodes that are known to everybody, for who knows nobody yet.
@@ -321,13 +323,24 @@ func (d *DHT) Status() (st Status) {
 	return st
 }
 
-// Close ends all searches, saves the table and closes the sockets. It waits for the
-// goroutines of this package; what the library has under way ends by itself within a
-// few seconds, each time it finds its socket closed.
+// Close ends all searches, saves the table and closes the sockets, within half a second:
+// what hangs by then in the library, in a look-up of a name or at the disk is left to
+// itself. What else the library has under way ends within a few seconds, each time it finds
+// its socket closed.
 func (d *DHT) Close() {
-	d.save()
-	d.cancel()
-	d.wg.Wait()
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		d.save()
+		d.cancel()
+		d.wg.Wait()
+	}()
+	select {
+	case <-ended:
+	case <-time.After(closeTimeout):
+		d.log.Warn("DHT: the end takes too long")
+		d.cancel()
+	}
 	for _, n := range d.nodes {
 		n.sock.Close()
 	}

@@ -27,9 +27,10 @@ const (
 // would panic.
 type gate struct {
 	net.PacketConn
-	closed chan struct{} // by Close
-	once   sync.Once
-	ended  chan struct{} // the library has read for the last time
+	searched func(hash [20]byte) bool // whether we look for a torrent's peers
+	closed   chan struct{}            // by Close
+	once     sync.Once
+	reading  sync.Mutex // held while the library reads
 
 	mu      sync.Mutex
 	reach   reach
@@ -48,20 +49,24 @@ type sender struct {
 	query bool
 }
 
-func newGate(c net.PacketConn, now time.Time) *gate {
+func newGate(c net.PacketConn, searched func(hash [20]byte) bool, now time.Time) *gate {
 	return &gate{
-		PacketConn: c, closed: make(chan struct{}), ended: make(chan struct{}),
+		PacketConn: c, searched: searched, closed: make(chan struct{}),
 		reach: reach{since: now, few: true}, turned: now, each: map[sender]int{},
 		asked: [2]map[netip.AddrPort]struct{}{{}, {}},
 	}
 }
 
-// Close ends the reading and leaves the socket open, for another gate or its owner.
+// Close ends the reading and leaves the socket open, for another gate or its owner: when
+// it returns, nobody reads by this one. That the library reads once more is not to be
+// waited for: closed while it looks at a message it does not.
 func (g *gate) Close() error {
 	var err error
 	g.once.Do(func() {
 		close(g.closed)
 		err = g.SetReadDeadline(time.Unix(1, 0)) // once: the deadline is the next gate's then
+		g.reading.Lock()                         // no read is under way now
+		defer g.reading.Unlock()
 	})
 	return err
 }
@@ -69,14 +74,15 @@ func (g *gate) Close() error {
 // ReadFrom implements net.PacketConn with the next message for the library. It fails
 // only after Close.
 func (g *gate) ReadFrom(b []byte) (int, net.Addr, error) {
+	g.reading.Lock()
+	defer g.reading.Unlock()
 	for {
-		n, addr, err := g.PacketConn.ReadFrom(b)
 		select {
 		case <-g.closed:
-			close(g.ended)
 			return 0, nil, net.ErrClosed
 		default:
 		}
+		n, addr, err := g.PacketConn.ReadFrom(b)
 		if err != nil {
 			g.pause(err)
 			continue
@@ -150,8 +156,15 @@ func (g *gate) wasAsked(a netip.AddrPort) bool {
 	return lately || before
 }
 
+// errNotSearched is for a query about a torrent that we do not look for any more: the
+// library goes on with it for a moment, and announces us even when it is told to stop.
+var errNotSearched = errors.New("dht: the search has ended")
+
 // WriteTo implements net.PacketConn.
 func (g *gate) WriteTo(b []byte, addr net.Addr) (int, error) {
+	if hash, ok := torrentOf(b); ok && !g.searched(hash) {
+		return 0, errNotSearched
+	}
 	now, to := time.Now(), addrPort(addr)
 	g.mu.Lock()
 	if now.Sub(g.turned) >= askedFor || len(g.asked[0]) >= maxAccounts {

@@ -29,7 +29,7 @@ func (quiet) WriteTo(b []byte, _ net.Addr) (int, error) { return len(b), nil }
 // HAZARDS of an open port: 5 queries a second of an address, and so many in all. Answers
 // that we asked for are as many more.
 func TestGateLimits(t *testing.T) {
-	g := newGate(quiet{}, epoch)
+	g := newGate(quiet{}, nil, epoch)
 	passed := func(now time.Time, from netip.AddrPort, times int) (n int) {
 		for range times {
 			if _, ok := g.admit(now, ping, from); ok {
@@ -62,7 +62,7 @@ func TestGateLimits(t *testing.T) {
 }
 
 func TestGateWantsNoUnaskedAnswers(t *testing.T) {
-	g := newGate(quiet{}, time.Now())
+	g := newGate(quiet{}, nil, time.Now())
 	if _, ok := g.admit(time.Now(), answer, addr("20.0.0.1:1")); ok {
 		t.Error("an answer to nothing was let through")
 	}
@@ -97,15 +97,17 @@ func (failing) SetReadDeadline(time.Time) error { return nil }
 func TestGateHidesErrors(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		reads := make(chan struct{}, 1000)
-		g := newGate(failing{reads: reads}, time.Now())
+		g := newGate(failing{reads: reads}, nil, time.Now())
+		ended := make(chan struct{})
 		go func() {
+			defer close(ended)
 			if _, _, err := g.ReadFrom(make([]byte, 100)); err != net.ErrClosed {
 				t.Errorf("%v", err)
 			}
 		}()
 		time.Sleep(time.Second)
 		g.Close()
-		<-g.ended
+		<-ended
 		if n := len(reads); n < 10 || n > 200 {
 			t.Errorf("%d reads in a second", n)
 		}

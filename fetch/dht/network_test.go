@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -444,6 +445,74 @@ func TestReadOnly(t *testing.T) {
 		}
 		if all[0].Status().ReadOnly {
 			t.Error("who knows few is read-only")
+		}
+	})
+}
+
+// BEP 27: from the end of a search on, as when a torrent turns out to be private, no node
+// is asked for it or told of us.
+func TestClosedSearchSendsNothing(t *testing.T) {
+	bubble(t, func(t *testing.T, n *internet) {
+		all := n.swarmOf(t, 12)
+		defer closeAll(all)
+		var closed atomic.Bool
+		var before, after atomic.Int32
+		n.mu.Lock()
+		n.tap = func(from, _ netip.AddrPort, b []byte) bool {
+			if _, ok := torrentOf(b); ok && from == host(9) && closed.Load() {
+				after.Add(1)
+			} else if ok && from == host(9) {
+				before.Add(1)
+			}
+			return true
+		}
+		n.mu.Unlock()
+		s := all[9].Search(hash, at(7000), nobody)
+		time.Sleep(30 * time.Millisecond) // it has answers of some nodes, but not of all
+		s.Close()
+		closed.Store(true)
+		time.Sleep(time.Minute)
+		if before.Load() == 0 || after.Load() > 0 {
+			t.Errorf("%d queries were sent during the search, %d after it", before.Load(), after.Load())
+		}
+	})
+}
+
+// A library that was closed while it looked at a message does not read again.
+func TestCloseWithoutReader(t *testing.T) {
+	bubble(t, func(t *testing.T, n *internet) {
+		d := n.join(t, 0, nil)
+		node := d.nodes[0]
+		node.library().Close()
+		synctest.Wait() // it has read for the last time
+		_ = node.sock.SetReadDeadline(time.Time{})
+		node.mu.Lock()
+		node.gate = newGate(node.sock, d.searched, time.Now())
+		node.mu.Unlock()
+		began := time.Now()
+		d.Close()
+		if took := time.Since(began); took > 0 {
+			t.Errorf("took %v", took)
+		}
+	})
+}
+
+// Whatever hangs, here the look-up of a name within the library, the end does not wait
+// for it.
+func TestCloseIsBounded(t *testing.T) {
+	bubble(t, func(t *testing.T, n *internet) {
+		hang := make(chan struct{})
+		defer close(hang)
+		d := n.join(t, 1, func(c *Config) {
+			c.Lookup = func(context.Context, string) ([]netip.Addr, error) { <-hang; return nil, nil }
+		})
+		s := d.Search(hash, at(7000), nobody)
+		time.Sleep(5 * time.Minute) // each minute somebody else is to look it up
+		began := time.Now()
+		s.Close()
+		d.Close()
+		if took := time.Since(began); took > closeTimeout {
+			t.Errorf("took %v", took)
 		}
 	})
 }

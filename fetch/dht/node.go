@@ -64,7 +64,7 @@ func (n *node) begin(saved state) {
 
 // serve starts the library with an id and nodes to try.
 func (n *node) serve(t table) {
-	g := newGate(n.sock, time.Now())
+	g := newGate(n.sock, n.d.searched, time.Now())
 	server, err := lib.NewServer(&lib.ServerConfig{
 		NodeId:           t.id,
 		Conn:             g,
@@ -142,7 +142,6 @@ func (n *node) stop() *gate {
 	n.mu.Unlock()
 	server.Close()
 	g.Close()
-	<-g.ended
 	return g
 }
 

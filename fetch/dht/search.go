@@ -32,7 +32,6 @@ type Search struct {
 	port   func() uint16
 	wanted chan struct{} // has a token when peers run low
 	cancel context.CancelFunc
-	done   chan struct{}
 
 	mu    sync.Mutex // held while found is called, so that Close waits for that
 	found func(from netip.Addr, addrs []netip.AddrPort)
@@ -44,7 +43,7 @@ type Search struct {
 // it must not block.
 func (d *DHT) Search(hash [20]byte, port func() uint16, found func(from netip.Addr, addrs []netip.AddrPort)) *Search {
 	ctx, cancel := context.WithCancel(d.ctx)
-	s := &Search{d: d, hash: hash, port: port, wanted: make(chan struct{}, 1), cancel: cancel, done: make(chan struct{})}
+	s := &Search{d: d, hash: hash, port: port, wanted: make(chan struct{}, 1), cancel: cancel}
 	s.found = found
 	d.mu.Lock()
 	d.searches[s] = struct{}{}
@@ -65,17 +64,23 @@ func (s *Search) report(from netip.Addr, addrs []netip.AddrPort) {
 // announced reports a peer that announced itself to us: others may know it only later,
 // and in a tiny network nobody else does.
 func (d *DHT) announced(hash [20]byte, peer netip.AddrPort) {
-	var list []*Search
+	for _, s := range d.searchesFor(hash) {
+		s.report(peer.Addr(), []netip.AddrPort{peer})
+	}
+}
+
+// searched reports whether the peers of a torrent are looked for.
+func (d *DHT) searched(hash [20]byte) bool { return len(d.searchesFor(hash)) > 0 }
+
+func (d *DHT) searchesFor(hash [20]byte) (list []*Search) {
 	d.mu.Lock()
+	defer d.mu.Unlock()
 	for s := range d.searches {
 		if s.hash == hash {
 			list = append(list, s)
 		}
 	}
-	d.mu.Unlock()
-	for _, s := range list {
-		s.report(peer.Addr(), []netip.AddrPort{peer})
-	}
+	return list
 }
 
 // Want tells that peers run low.
@@ -86,20 +91,19 @@ func (s *Search) Want() {
 	}
 }
 
-// Close ends the search. Its found is not called any more.
+// Close ends the search: its found is not called any more, and no node is asked for the
+// torrent or told of us. What the library has under way for it ends by itself.
 func (s *Search) Close() {
 	s.d.mu.Lock()
 	delete(s.d.searches, s)
 	s.d.mu.Unlock()
 	s.cancel()
-	<-s.done
 	s.mu.Lock()
 	s.found = nil
 	s.mu.Unlock()
 }
 
 func (s *Search) run(ctx context.Context) {
-	defer close(s.done)
 	for failed := 0; ; {
 		n, ok := s.turn(ctx)
 		if !ok {
