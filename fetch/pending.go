@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
-	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -54,7 +53,7 @@ type Pending struct {
 	lastID  metadata.PeerID
 	conns   map[metadata.PeerID]*source
 	inbound int
-	callers []netip.AddrPort        // where peers listen that have connected to us
+	callers []metadata.Known        // where peers listen that have connected to us
 	inV2    map[netip.AddrPort]bool // addresses of a hybrid that only the v2 swarm has named
 	meta    *metainfo.MetaInfo
 	err     error
@@ -78,7 +77,7 @@ func (s *Session) AddMagnet(cfg MagnetConfig) (*Pending, error) {
 		conns:   map[metadata.PeerID]*source{},
 		inV2:    map[netip.AddrPort]bool{},
 	}
-	p.fetch = metadata.New(metadata.Config{Verify: l.Names, MaxPeers: s.cfg.MaxPeers})
+	p.fetch = metadata.New(metadata.Config{Verify: p.verify, MaxPeers: s.cfg.MaxPeers})
 	p.ctx, p.cancel = context.WithCancel(context.Background())
 	p.announce, p.searches = p.newAnnouncers(), p.newSearches()
 	p.AddPeers(cfg.Peers, swarm.FromUser)
@@ -168,7 +167,7 @@ func (p *Pending) noteSwarm(i int, addrs []netip.AddrPort) {
 func (p *Pending) AddPeers(addrs []netip.AddrPort, source string) {
 	if len(addrs) > 0 {
 		p.log.Debug("peers found", "peers", len(addrs), "source", source)
-		p.in.post(metadata.PeersFound{Addrs: addrs})
+		p.in.post(metadata.PeersFound{Addrs: addrs, Source: source})
 	}
 }
 
@@ -237,7 +236,7 @@ func (p *Pending) Torrent(cfg TorrentConfig) (*Torrent, error) {
 	}
 	cfg.Meta, cfg.Named, cfg.settling = meta, p.cfg.Link.Peers, connected
 	if !meta.Info.Private {
-		cfg.Peers = slices.Concat(cfg.Peers, p.fetch.Addrs(), callers)
+		cfg.found = append(p.fetch.Addrs(), callers...)
 	}
 	return p.s.Add(cfg)
 }
@@ -388,6 +387,21 @@ func (p *Pending) perform(c metadata.Command) {
 	}
 }
 
+// verify reports whether an info dictionary is what the link names. One that has only one
+// of the link's two hashes tells that there is none which has both.
+func (p *Pending) verify(info []byte) bool {
+	l := p.cfg.Link
+	if l.Names(info) {
+		return true
+	}
+	v1, v2 := l, l
+	v1.HasV2, v2.HasV1 = false, false
+	if v1.Names(info) || v2.Names(info) {
+		p.finish(nil, errors.New("the magnet link names two torrents: its info-hashes do not belong together"))
+	}
+	return false
+}
+
 // parse makes metainfo of the info dictionary.
 func (p *Pending) parse(info []byte) (*metainfo.MetaInfo, error) {
 	l := p.cfg.Link
@@ -445,6 +459,8 @@ func metadataState(s metadata.Stats) string {
 		return "connecting to " + count(s.Dialling, "peer")
 	case s.TooLarge:
 		return "looking for other peers, for one says that it is larger than 30 MiB, which is not accepted"
+	case s.Wrong:
+		return "looking for other peers, for what one gave is not what the magnet link names"
 	case s.Known > 0:
 		return "looking for peers, none of " + count(s.Known, "known one") + " answers"
 	default:

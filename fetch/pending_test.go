@@ -48,14 +48,12 @@ func awaitMeta(t testing.TB, p *Pending) *metainfo.MetaInfo {
 }
 
 // The metadata comes from a running torrent of ours, and the torrent goes on with the
-// same peer.
+// same peer, known from whom it was.
 func TestMagnetBecomesTorrent(t *testing.T) {
 	c := makeContent(t, 3_000_000, 16<<10) // 3.6 KB of metadata
-	seeds := c.seeders(t, 1)
-	link := c.link()
-	link.Peers = []string{seeds[0].String()}
 	s := newSession(t, Config{})
-	p := addMagnet(t, s, MagnetConfig{Link: link})
+	p := addMagnet(t, s, MagnetConfig{Link: c.link()})
+	p.AddPeers(c.seeders(t, 1), swarm.FromDHT)
 	if m := awaitMeta(t, p); string(m.InfoRaw) != string(c.meta.InfoRaw) {
 		t.Fatal("other metadata than the seed's")
 	}
@@ -69,6 +67,9 @@ func TestMagnetBecomesTorrent(t *testing.T) {
 		t.Fatalf("not complete: %+v", tor.Status())
 	}
 	checkRead(t, tor, c)
+	if known := tor.Status().KnownFrom; len(known) != 1 || known[swarm.FromDHT] != 1 {
+		t.Errorf("peers are known from %v", known)
+	}
 	if st := p.Status(); st.State != "metadata is here" {
 		t.Errorf("the pending torrent is %q", st.State)
 	}
@@ -97,6 +98,33 @@ func TestMagnetBesideHostilePeers(t *testing.T) {
 	}
 	p := addMagnet(t, newSession(t, Config{}), MagnetConfig{Link: c.link(), Peers: append(peers, c.seeders(t, 1)...)})
 	awaitMeta(t, p)
+}
+
+// Metadata that is not what the link names is said to be so, while others are looked for.
+func TestWrongMetadata(t *testing.T) {
+	c := makeContent(t, 100_000, 32<<10)
+	tor := &peertest.Torrent{InfoHash: c.meta.HashV1(), PieceLength: 32 << 10, Data: c.data}
+	liar := peertest.Start(t, tor, metadataLiar{})
+	p := addMagnet(t, newSession(t, Config{}), MagnetConfig{Link: c.link(), Peers: []netip.AddrPort{liar.Addr()}})
+	eventually(t, "a word about what it gave", func() bool { return strings.Contains(p.Status().State, "is not what the magnet link names") })
+	p.AddPeers(c.seeders(t, 1), swarm.FromUser)
+	awaitMeta(t, p)
+}
+
+// Nothing has both hashes of a link that belong to two torrents: who has one proves it.
+func TestLinkOfTwoTorrents(t *testing.T) {
+	c := makeContent(t, 100_000, 32<<10)
+	link := c.link()
+	link.HashV2, link.HasV2 = [32]byte{1}, true
+	p := addMagnet(t, newSession(t, Config{}), MagnetConfig{Link: link, Peers: c.seeders(t, 1)})
+	select {
+	case <-p.Found():
+	case <-time.After(20 * time.Second):
+		t.Fatalf("goes on: %+v", p.Status())
+	}
+	if m, err := p.Meta(); m != nil || err == nil || !strings.Contains(err.Error(), "names two torrents") {
+		t.Errorf("%v, %v", m, err)
+	}
 }
 
 // metadataLiar answers each request for metadata with zeros of the right length.

@@ -140,7 +140,7 @@ func (c *source) listensAt(port uint16) {
 	c.p.mu.Lock()
 	defer c.p.mu.Unlock()
 	if !c.outgoing && port != 0 && len(c.p.callers) < maxCallers {
-		c.p.callers = append(c.p.callers, netip.AddrPortFrom(c.addr.Addr(), port))
+		c.p.callers = append(c.p.callers, metadata.Known{Addr: netip.AddrPortFrom(c.addr.Addr(), port), Source: swarm.Incoming})
 	}
 }
 

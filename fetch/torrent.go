@@ -14,6 +14,7 @@ import (
 
 	"github.com/qqbtfs/qqbtfs/cache"
 	"github.com/qqbtfs/qqbtfs/fetch/layout"
+	"github.com/qqbtfs/qqbtfs/fetch/metadata"
 	"github.com/qqbtfs/qqbtfs/fetch/metainfo"
 	"github.com/qqbtfs/qqbtfs/fetch/pex"
 	"github.com/qqbtfs/qqbtfs/fetch/picker"
@@ -57,7 +58,8 @@ type TorrentConfig struct {
 	// Seeding is what earlier runs gave, see Torrent.Seeding. It counts for both.
 	Seeding swarm.Seeding
 
-	settling bool // Peers have just been left, see resettle
+	found    []metadata.Known // peers that a Pending has found
+	settling bool             // some of them have just been left, see resettle
 }
 
 // Roomy is what a Store may implement besides: while Full, a piece that is put
@@ -176,6 +178,9 @@ func (s *Session) Add(cfg TorrentConfig) (*Torrent, error) {
 	s.lookUp(t.ctx, &t.jobs, cfg.Named, t.log, func(a netip.AddrPort) {
 		t.AddPeers([]netip.AddrPort{a}, swarm.FromMagnet)
 	})
+	for _, known := range cfg.found {
+		t.AddPeers([]netip.AddrPort{known.Addr}, known.Source)
+	}
 	if cfg.settling {
 		t.jobs.Go(t.resettle)
 	}

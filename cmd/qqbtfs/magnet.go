@@ -11,6 +11,7 @@ import (
 	"github.com/qqbtfs/qqbtfs/fetch"
 	"github.com/qqbtfs/qqbtfs/fetch/magnet"
 	"github.com/qqbtfs/qqbtfs/fetch/metainfo"
+	"github.com/qqbtfs/qqbtfs/fetch/tracker"
 )
 
 // loadMagnet reads a magnet link. What it names is in the metadata that was kept, or has
@@ -21,6 +22,24 @@ func loadMagnet(s string) (*loaded, error) {
 		return nil, failf(codeSource, "%s: %w%s", shownSource(s), err, ampersandHint(s))
 	}
 	return &loaded{source: s, link: &link}, nil
+}
+
+// warnUnusable tells what of a magnet link is no help.
+func (a *app) warnUnusable(link magnet.Link) {
+	list := link.Unusable
+	for _, u := range link.Trackers {
+		if len(metainfo.Trackers([]string{u})) == 0 {
+			list = append(list, "tr="+tracker.MaskURL(u))
+		}
+	}
+	for _, u := range link.WebSeeds {
+		if len(metainfo.WebSeeds([]string{u})) == 0 {
+			list = append(list, "ws="+tracker.MaskURL(u))
+		}
+	}
+	for _, parameter := range list {
+		a.log.Warn("a part of the magnet link cannot be used", "link", link.Bare(), "is", cut(parameter, 60))
+	}
 }
 
 // magnetOf is a magnet link to a torrent.
@@ -68,7 +87,7 @@ func (l *loaded) selected() (files []int, err error) {
 		}
 	}
 	if len(files) == 0 {
-		return nil, failf(codeSource, "%s: the link asks for files that %s does not have: so counts from 0 to %d",
+		return nil, failf(codeSource, "%s: the link asks for no file of %s: so counts from 0 to %d, padding files included",
 			shownSource(l.source), l.meta.Info.Name, len(l.meta.Info.Files)-1)
 	}
 	return files, nil

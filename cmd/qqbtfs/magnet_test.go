@@ -251,6 +251,26 @@ func TestInfoGivesUp(t *testing.T) {
 	}
 }
 
+// What of a link cannot be used is said, without passkeys.
+func TestUnusableParameters(t *testing.T) {
+	dir := home(t)
+	var log strings.Builder
+	a := newApp(&log, &log)
+	a.common.cacheDir.Set(dir)
+	link := "magnet:?xt=urn:btih:" + strings.Repeat("ab", 20) + "&so=1,9-2&x.pe=a:0&tr=http://ok/&tr=ftp://host/0123456789abcdef0123456789abcdef/a&ws=%zz"
+	if _, err := a.load(t.Context(), nil, link); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"so=9-2", "x.pe=a:0", "tr=ftp://host/", "is=ws"} {
+		if !strings.Contains(log.String(), want) {
+			t.Errorf("nothing of %s: %s", want, log.String())
+		}
+	}
+	if n := strings.Count(log.String(), "\n"); n != 4 || strings.Contains(log.String(), "0123456789") {
+		t.Errorf("%d lines: %s", n, log.String())
+	}
+}
+
 // A shell that has cut the link off at an ampersand has left its hash alone.
 func TestCutMagnet(t *testing.T) {
 	home(t)

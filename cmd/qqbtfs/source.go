@@ -114,6 +114,7 @@ func (a *app) loadSources(ctx context.Context, policy *netpolicy.Policy, sources
 func (a *app) load(ctx context.Context, policy *netpolicy.Policy, s string) (*loaded, error) {
 	l, err := loadSource(ctx, policy, s)
 	if err == nil && l.meta == nil {
+		a.warnUnusable(*l.link)
 		a.recall(l)
 	}
 	return l, err

@@ -31,6 +31,7 @@ const (
 	maxURL   = 2 << 10  // bytes
 	maxName  = 1 << 10  // bytes
 	maxFiles = 10_000   // ranges of so
+	maxBad   = 10       // of Unusable
 )
 
 // Link is a magnet link. It has a hash at least.
@@ -44,6 +45,10 @@ type Link struct {
 	WebSeeds []string // ws
 	Peers    []string // x.pe, as host:port
 	Files    []Range  // so, the files to fetch; nil: all. They are ascending and apart
+
+	// Unusable is what Parse has left out of tr, ws, x.pe and so, for people: "so=9-2". Of
+	// URLs, which may hold secrets, it is "tr" or "ws".
+	Unusable []string
 }
 
 // Range is files First to Last, by their index in the torrent.
@@ -66,11 +71,11 @@ func Parse(s string) (Link, error) {
 	var l Link
 	for _, param := range strings.Split(query, "&") {
 		key, value, _ := strings.Cut(param, "=")
-		value, err := url.QueryUnescape(value)
+		key = parameter(key)
+		plain, err := url.QueryUnescape(value)
 		if err != nil {
-			continue
-		}
-		if err := l.set(parameter(key), strings.TrimSpace(value)); err != nil {
+			l.leaveOut(key, value)
+		} else if err := l.set(key, strings.TrimSpace(plain)); err != nil {
 			return Link{}, err
 		}
 	}
@@ -101,17 +106,28 @@ func (l *Link) set(key, value string) error {
 			l.Name = printable(value)
 		}
 	case "tr":
-		addURL(&l.Trackers, value)
+		l.addURL(&l.Trackers, key, value)
 	case "ws":
-		addURL(&l.WebSeeds, value)
+		l.addURL(&l.WebSeeds, key, value)
 	case "x.pe":
 		l.addPeer(value)
 	case "so":
 		if l.Files == nil {
-			l.Files = parseRanges(value)
+			l.addFiles(value)
 		}
 	}
 	return nil
+}
+
+// leaveOut notes that a value cannot be used.
+func (l *Link) leaveOut(key, value string) {
+	switch {
+	case value == "" || len(l.Unusable) == maxBad:
+	case key == "tr" || key == "ws":
+		l.Unusable = append(l.Unusable, key)
+	case key == "x.pe" || key == "so":
+		l.Unusable = append(l.Unusable, key+"="+printable(value))
+	}
 }
 
 // setTopic takes one xt. Topics of other networks are left out: a link may name the
@@ -171,9 +187,11 @@ func parseV2(s string) (h [32]byte, err error) {
 	return [32]byte(b), nil
 }
 
-func addURL(list *[]string, u string) {
+func (l *Link) addURL(list *[]string, key, u string) {
 	if u != "" && len(u) <= maxURL && len(*list) < maxURLs && printable(u) == u {
 		*list = append(*list, u)
+	} else {
+		l.leaveOut(key, u)
 	}
 }
 
@@ -182,6 +200,7 @@ func addURL(list *[]string, u string) {
 func (l *Link) addPeer(s string) {
 	host, port, ok := splitHostPort(s)
 	if n, err := strconv.ParseUint(port, 10, 16); !ok || err != nil || n == 0 || host == "" || len(s) > 255 || len(l.Peers) >= maxURLs {
+		l.leaveOut("x.pe", s)
 		return
 	}
 	l.Peers = append(l.Peers, s)
@@ -218,7 +237,7 @@ func printable(s string) string {
 	return strings.TrimSpace(s)
 }
 
-// String writes the link, such that Parse gives the same Link.
+// String writes the link, such that Parse gives the same Link, but for Unusable.
 func (l Link) String() string {
 	var b strings.Builder
 	b.WriteString(Scheme)

@@ -39,9 +39,11 @@ func TestParse(t *testing.T) {
 				Peers: []string{"10.0.0.1:6881", "[::1]:80", "host.example:1"}, Files: []Range{{0, 0}, {2, 2}, {4, 4}, {6, 8}}}},
 		{"terminal controls in the name", base + "&dn=%1b%5B31ma%00b%E2%80%AEc%0A", Link{HashV1: v1, HasV1: true, Name: "[31mabc"}},
 		{"no UTF-8", base + "&dn=a%FFb", Link{HashV1: v1, HasV1: true, Name: "ab"}},
-		{"malformed peers", base + "&x.pe=&x.pe=:1&x.pe=a&x.pe=a:0&x.pe=a:65536&x.pe=::1:5&x.pe=[a]:1&x.pe=a/b:1", Link{HashV1: v1, HasV1: true}},
-		{"malformed escapes", base + "&dn=%zz&tr=%", Link{HashV1: v1, HasV1: true}},
-		{"ranges that touch, overlap, and are none", base + "&so=5-9,3,4,x,7-20,9-1,-4,99999999999", Link{HashV1: v1, HasV1: true, Files: []Range{{3, 20}}}},
+		{"malformed peers", base + "&x.pe=&x.pe=:1&x.pe=a&x.pe=a:0&x.pe=a:65536&x.pe=::1:5&x.pe=[a]:1&x.pe=a/b:1", Link{HashV1: v1, HasV1: true,
+			Unusable: []string{"x.pe=:1", "x.pe=a", "x.pe=a:0", "x.pe=a:65536", "x.pe=::1:5", "x.pe=[a]:1", "x.pe=a/b:1"}}},
+		{"malformed escapes", base + "&dn=%zz&tr=%&so=%", Link{HashV1: v1, HasV1: true, Unusable: []string{"tr", "so=%"}}},
+		{"ranges that touch, overlap, and are none", base + "&so=5-9,3,4,x,7-20,9-1,-4,99999999999", Link{HashV1: v1, HasV1: true, Files: []Range{{3, 20}},
+			Unusable: []string{"so=x", "so=9-1", "so=-4", "so=99999999999"}}},
 		{"no ranges", base + "&so=", Link{HashV1: v1, HasV1: true}},
 		{"empty parameters", base + "&&=&dn=&tr=", Link{HashV1: v1, HasV1: true}},
 		{"the same hash twice", base + "&xt=urn:btih:" + hexV1, Link{HashV1: v1, HasV1: true}},
@@ -119,6 +121,7 @@ func FuzzParse(f *testing.F) {
 		if err != nil {
 			return
 		}
+		l.Unusable = nil
 		again, err := Parse(l.String())
 		if len(l.String()) > MaxLen {
 			return // escaped it is longer

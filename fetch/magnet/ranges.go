@@ -6,9 +6,8 @@ import (
 	"strings"
 )
 
-// parseRanges reads the files of so (BEP 53): "0,2,4,6-8". What is malformed is left
-// out; nil if nothing is left.
-func parseRanges(s string) []Range {
+// addFiles takes the files of so (BEP 53): "0,2,4,6-8". What is malformed is left out.
+func (l *Link) addFiles(s string) {
 	var all []Range
 	for _, part := range strings.Split(s, ",") {
 		first, last, isRange := strings.Cut(part, "-")
@@ -19,9 +18,11 @@ func parseRanges(s string) []Range {
 		z, errZ := strconv.ParseUint(strings.TrimSpace(last), 10, 31)
 		if errA == nil && errZ == nil && a <= z && len(all) < maxFiles {
 			all = append(all, Range{int(a), int(z)})
+		} else {
+			l.leaveOut("so", part)
 		}
 	}
-	return merge(all)
+	l.Files = merge(all)
 }
 
 // merge sorts ranges and joins those that touch.

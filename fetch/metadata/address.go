@@ -19,19 +19,20 @@ type addresses struct {
 }
 
 type address struct {
-	busy     bool // being dialled, or connected
+	source   string // who named it first
+	busy     bool   // being dialled, or connected
 	banned   bool
 	failures int
 	next     time.Time // not to be dialled before
 }
 
-func (a *addresses) add(addr netip.AddrPort) {
+func (a *addresses) add(addr netip.AddrPort, source string) {
 	addr = netip.AddrPortFrom(addr.Addr().Unmap(), addr.Port())
 	if ip := addr.Addr(); !addr.IsValid() || addr.Port() == 0 || ip.IsUnspecified() || ip.IsMulticast() ||
 		a.book[addr] != nil || len(a.book) >= maxKnown {
 		return
 	}
-	a.book[addr] = &address{}
+	a.book[addr] = &address{source: source}
 	a.order = append(a.order, addr)
 }
 

@@ -15,8 +15,11 @@ type Event interface {
 }
 
 type (
-	// PeersFound tells addresses of peers.
-	PeersFound struct{ Addrs []netip.AddrPort }
+	// PeersFound tells addresses of peers and who named them, in words of the caller's.
+	PeersFound struct {
+		Addrs  []netip.AddrPort
+		Source string
+	}
 	// DialFailed ends a Dial that made no connection. With Self we met ourselves, with
 	// Full it was not tried: there are as many connections as there may be.
 	DialFailed struct {

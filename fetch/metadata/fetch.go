@@ -41,6 +41,7 @@ type Fetch struct {
 	attempts []*attempt
 	doubtful map[int64]bool // sizes of which a sum was wrong: one source at a time
 	tooLarge bool           // a peer says that it is larger than MaxSize
+	wrong    bool           // a peer gave metadata with another hash
 	held     int            // bytes of pieces
 	found    bool
 	lastFind time.Time // zero: not yet
@@ -69,7 +70,7 @@ func (f *Fetch) Step(now time.Time, ev Event) {
 	switch ev := ev.(type) {
 	case PeersFound:
 		for _, a := range ev.Addrs {
-			f.addrs.add(a)
+			f.addrs.add(a, ev.Source)
 		}
 	case DialFailed:
 		f.dialling--
@@ -208,6 +209,7 @@ func (f *Fetch) complete(a *attempt) {
 		f.say(Found{info})
 		return
 	}
+	f.wrong = true
 	if id := a.from[0]; !slices.ContainsFunc(a.from, func(other PeerID) bool { return other != id }) {
 		if p := f.peer(id); p != nil {
 			f.disconnect(p, true, "metadata with another hash")
@@ -279,11 +281,12 @@ type Stats struct {
 	Pieces, Have               int   // of the attempt that has most
 	Size                       int64 // of that, in bytes
 	TooLarge                   bool  // a peer says that it is larger than MaxSize
+	Wrong                      bool  // a peer gave metadata with another hash
 }
 
 // Stats returns how far it is.
 func (f *Fetch) Stats() Stats {
-	s := Stats{Known: len(f.addrs.book), Connected: len(f.peers), Dialling: f.dialling, TooLarge: f.tooLarge}
+	s := Stats{Known: len(f.addrs.book), Connected: len(f.peers), Dialling: f.dialling, TooLarge: f.tooLarge, Wrong: f.wrong}
 	for _, p := range f.peers {
 		if p.size > 0 {
 			s.Offering++
@@ -297,16 +300,22 @@ func (f *Fetch) Stats() Stats {
 	return s
 }
 
+// Known is an address of a peer and who named it first.
+type Known struct {
+	Addr   netip.AddrPort
+	Source string
+}
+
 // Addrs returns the addresses that are known and not banned, those connected first.
-func (f *Fetch) Addrs() []netip.AddrPort {
-	var good, rest []netip.AddrPort
+func (f *Fetch) Addrs() []Known {
+	var good, rest []Known
 	for _, k := range f.addrs.order {
 		switch e := f.addrs.book[k]; {
 		case e.banned:
 		case e.busy:
-			good = append(good, k)
+			good = append(good, Known{k, e.source})
 		default:
-			rest = append(rest, k)
+			rest = append(rest, Known{k, e.source})
 		}
 	}
 	return append(good, rest...)

@@ -195,7 +195,7 @@ func TestRandomWorlds(t *testing.T) {
 func TestDialsWhileThereAreTooManyConnections(t *testing.T) {
 	f, now := New(Config{}), time.Unix(1e9, 0)
 	addrs := []netip.AddrPort{netip.MustParseAddrPort("10.0.0.1:6881"), netip.MustParseAddrPort("10.0.0.2:6881")}
-	f.Step(now, PeersFound{addrs})
+	f.Step(now, PeersFound{Addrs: addrs})
 	for range 5 {
 		if said := f.Ready(); !slices.Contains(said, Command(Dial{addrs[0]})) || !slices.Contains(said, Command(Dial{addrs[1]})) {
 			t.Fatalf("it said %v", said)

@@ -32,7 +32,7 @@ func FuzzFetch(f *testing.F) {
 			id, addr := PeerID(program[1]), netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, 0, program[1]}), 1)
 			switch program[0] % 9 {
 			case 0:
-				step(PeersFound{[]netip.AddrPort{addr}})
+				step(PeersFound{Addrs: []netip.AddrPort{addr}})
 			case 1:
 				if w.f.peer(id) == nil && w.f.dialling > 0 {
 					step(PeerConnected{Peer: id, Addr: addr, Outgoing: true})

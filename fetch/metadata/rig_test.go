@@ -80,7 +80,7 @@ func (w *world) add(p *simPeer) *simPeer {
 	p.server = NewServer(w.info)
 	addr := netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, byte(len(w.at) >> 8), byte(len(w.at))}), 6881)
 	w.at[addr] = p
-	w.step(PeersFound{[]netip.AddrPort{addr}})
+	w.step(PeersFound{Addrs: []netip.AddrPort{addr}})
 	return p
 }
 

@@ -311,5 +311,5 @@ func TestMagnetSelectsFiles(t *testing.T) {
 	if _, err := os.Stat(s.path("down/album/" + other)); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("%s: %v", other, err)
 	}
-	s.fails(3, "does not have", "get", s.magnet(torrent, "so=99"), "-o", s.path("down"), "--listen", "127.0.0.1:0")
+	s.fails(3, "asks for no file", "get", s.magnet(torrent, "so=99"), "-o", s.path("down"), "--listen", "127.0.0.1:0")
 }
