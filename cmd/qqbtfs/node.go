@@ -88,6 +88,11 @@ func (a *app) newNode(flags *netFlags, readTimeout time.Duration) (*node, error)
 	if flags.blocked != nil {
 		a.logBlocklist(flags.blocked)
 	}
+	for _, p := range peers {
+		if flags.blocked.Has(p.Addr()) {
+			a.log.Warn("a peer that --peer names is on the blocklist", "peer", p)
+		}
+	}
 	if a.common.verbose >= 2 {
 		cfg.Trace = a.traceMessage
 	}

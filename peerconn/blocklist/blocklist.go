@@ -136,6 +136,9 @@ func parseCIDR(s string) (first, last netip.Addr, ok bool) {
 	if err != nil {
 		return first, last, false
 	}
+	if p.Addr().Is4In6() && p.Bits() >= 96 {
+		p = netip.PrefixFrom(p.Addr().Unmap(), p.Bits()-96)
+	}
 	return p.Masked().Addr(), lastOf(p), true
 }
 

@@ -56,6 +56,9 @@ func TestBlocklist(t *testing.T) {
 	seed := s.seed(torrent, file)
 	list := s.write("list.p2p", []byte("All of us:127.0.0.0-127.255.255.255\n"))
 	m := s.mount("--blocklist", list, "--read-timeout", "1s", "--peer", seed.addr, torrent)
+	if !strings.Contains(m.log(), "is on the blocklist") {
+		t.Error("the log does not tell that the peer is blocked")
+	}
 	if r := run(t, s.command("cat", m.dir+"/film.bin")); r.code == 0 {
 		t.Error("read from a peer that is blocked")
 	}
