@@ -118,7 +118,7 @@ func (t *Torrent) disconnect(c swarm.Disconnect) {
 }
 
 func (t *Torrent) completed() {
-	t.log.Info("download complete, seeding", "hash_failures", t.swarm.Stats().HashFailures)
+	t.log.Info("download complete", "hash_failures", t.swarm.Stats().HashFailures)
 	t.announce.Completed()
 	select {
 	case <-t.complete: // pieces were lost and came again

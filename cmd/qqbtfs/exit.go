@@ -93,7 +93,7 @@ func exitCode(err error) code {
 // without the name of the package of ours that it came from.
 func oneLine(err error) string {
 	text := err.Error()
-	for _, pkg := range []string{"fs: ", "metainfo: ", "badgerstore: ", "filestore: ", "peerconn: "} {
+	for _, pkg := range []string{"fs: ", "metainfo: ", "badgerstore: ", "filestore: ", "peerconn: ", "netpolicy: "} {
 		text = strings.TrimPrefix(text, pkg)
 	}
 	return printable(text)

@@ -44,6 +44,7 @@ func TestOneLine(t *testing.T) {
 		"a\nb\r\nc":                "a; b; c",
 		"esc \x1b[31m":             "esc  [31m",
 		"fs: the mount point is x": "the mount point is x",
+		"peerconn: netpolicy: no":  "no",
 		"plain":                    "plain",
 	} {
 		if got := oneLine(errors.New(in)); got != want {

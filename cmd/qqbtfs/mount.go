@@ -433,11 +433,15 @@ func (m *mounting) wait(ctx context.Context) {
 	case <-ctx.Done():
 	case <-m.stop:
 	case <-m.fs.Done():
-		m.a.log.Info("unmounted from outside", "at", m.place.mountpoint)
-	case <-m.fs.Detached():
-		m.a.log.Info("unmounted lazily from outside", "at", m.place.mountpoint)
-		m.outside = time.Now()
+		m.fromOutside()
+	case <-m.fs.Detached(): // lazily, or the kernel ends the connection in a moment
+		m.fromOutside()
 	}
+}
+
+func (m *mounting) fromOutside() {
+	m.a.log.Info("unmounted from outside", "at", m.place.mountpoint)
+	m.outside = time.Now()
 }
 
 // lingerFor is how long a mount in the foreground outlives its unmount from

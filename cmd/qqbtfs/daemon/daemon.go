@@ -118,12 +118,19 @@ func readReport(r io.Reader) (rep Report, err error) {
 }
 
 // executable names the running binary so that it can be started also after the
-// file was replaced or removed.
+// file was replaced or removed. Where it still is its path is better: the kernel names
+// the process by that.
 func executable() (string, error) {
-	if runtime.GOOS == "linux" {
-		return "/proc/self/exe", nil
+	const self = "/proc/self/exe"
+	path, err := os.Executable()
+	if runtime.GOOS != "linux" {
+		return path, err
 	}
-	return os.Executable()
+	running, err := os.Stat(self)
+	if now, serr := os.Stat(path); err == nil && serr == nil && os.SameFile(running, now) {
+		return path, nil
+	}
+	return self, nil
 }
 
 // Parent is the child's end of the pipe. The nil Parent, which a process in the

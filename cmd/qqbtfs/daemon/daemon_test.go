@@ -1,12 +1,14 @@
 package daemon
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"os"
 	"os/signal"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -32,7 +34,8 @@ func child(r string) int {
 	}
 	switch r {
 	case "ready":
-		fmt.Printf("session %v args %v env %q\n", getsid() == os.Getpid(), os.Args[1:], os.Getenv(EnvFD))
+		comm, _ := os.ReadFile("/proc/self/comm") // proc(5): the name that top shows
+		fmt.Printf("session %v args %v env %q comm %s\n", getsid() == os.Getpid(), os.Args[1:], os.Getenv(EnvFD), bytes.TrimSpace(comm))
 		if p.Ready("by the way") != nil || p.Fail("too late", 1) != nil {
 			return 9
 		}
@@ -80,7 +83,11 @@ func TestReady(t *testing.T) {
 	if err != nil || rep.Error != "" || pid == 0 || pid == os.Getpid() {
 		t.Fatalf("Spawn = %+v, %d, %v", rep, pid, err)
 	}
-	if want := "session true args [mount x y] env \"\"\n"; log() != want {
+	comm := ""
+	if runtime.GOOS == "linux" {
+		comm = "daemon.test"
+	}
+	if want := "session true args [mount x y] env \"\" comm " + comm + "\n"; log() != want {
 		t.Errorf("child wrote %q, want %q", log(), want)
 	}
 }
