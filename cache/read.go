@@ -144,7 +144,7 @@ func (c *Cache) damaged(index int, err error, a *after) {
 	err = fmt.Errorf("cache: piece %d is damaged on disk: %w", index, err)
 	c.stats.Damaged++
 	c.forget(index, nil, a)
-	a.lost = append(a.lost, loss{index, err, true})
+	a.lost = append(a.lost, loss{index, err})
 }
 
 // startLoad marks piece index as being loaded. c.mu is held.

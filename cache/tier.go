@@ -18,7 +18,6 @@ type after struct {
 type loss struct {
 	index int
 	err   error
-	warn  bool // worth a line in the log
 }
 
 // finish does what a collected. It is called without locks.
@@ -27,9 +26,6 @@ func (c *Cache) finish(a *after) {
 		p.Release()
 	}
 	for _, l := range a.lost {
-		if l.warn {
-			c.cfg.Logger.Warn("cache: lost a piece", "piece", l.index, "err", l.err)
-		}
 		c.cfg.OnLost(l.index, l.err)
 	}
 }

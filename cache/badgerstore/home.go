@@ -43,7 +43,8 @@ type home struct {
 }
 
 // openHome makes, locks and checks dir. What it finds there that is not this
-// torrent's cache is moved to dir.bad-N; an older cache of it is removed.
+// torrent's cache is moved to dir.bad-N; an older cache of it, or one that does not say
+// what it is, is removed; one of a newer version is an error.
 func openHome(dir string, g cache.Geometry, log *slog.Logger) (*home, error) {
 	h := &home{dir: dir}
 	for range 2 {
@@ -71,7 +72,9 @@ func (h *home) path(name string) string { return filepath.Join(h.dir, name) }
 
 // acquire makes the directory and takes its lock.
 func (h *home) acquire() error {
-	if err := os.MkdirAll(h.dir, 0o700); err != nil {
+	if err := os.MkdirAll(h.dir, 0o700); errors.Is(err, unix.ENOTDIR) {
+		return errors.New("a file is where the directory must be: remove it")
+	} else if err != nil {
 		return notWritable(err)
 	}
 	f, err := os.OpenFile(h.path(lockName), os.O_RDWR|os.O_CREATE, 0o600)
@@ -108,51 +111,73 @@ func notWritable(err error) error {
 // settle checks what is in the directory. True means that it was moved aside
 // and everything begins again.
 func (h *home) settle(version string, log *slog.Logger) (again bool, err error) {
-	found, err := os.ReadFile(h.path(versionName))
+	b, err := os.ReadFile(h.path(versionName))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return false, err
+	}
+	found := string(b)
+	format, whole := parseVersion(found)
+	data, foreign := h.holds()
 	switch {
-	case err == nil && string(found) == version:
-	case err == nil && sameTorrent(string(found), version):
-		log.Warn("badgerstore: cache of another version is removed", "dir", h.dir)
-		if err := h.removeData(); err != nil {
-			return false, err
-		}
-		fallthrough
-	case errors.Is(err, fs.ErrNotExist) && h.vacant():
+	case found == version:
+	case strings.HasPrefix(found, versionLine) && format > formatVersion:
+		return false, fmt.Errorf("made by a newer qqbtfs (format %d): use that one, or remove the directory", format)
+	case format == formatVersion && rotten(found, version):
+		log.Warn("badgerstore: damaged VERSION is written anew", "dir", h.dir)
 		if err := h.writeVersion(version); err != nil {
 			return false, notWritable(err)
 		}
-	case err == nil || errors.Is(err, fs.ErrNotExist):
+	case foreign, whole && !rotten(found, version):
 		return true, h.moveAside(log)
 	default:
-		return false, err
+		if data {
+			log.Warn("badgerstore: cache of an older version, or that does not say what it is, is removed", "dir", h.dir)
+		}
+		if err := errors.Join(h.removeData(), h.writeVersion(version)); err != nil {
+			return false, notWritable(err)
+		}
 	}
 	h.data = newestData(h.dir)
 	h.removeOlder(h.data)
 	return false, nil
 }
 
-// sameTorrent reports whether the VERSION found is ours, of this torrent or too
-// damaged to tell.
-func sameTorrent(found, version string) bool {
-	if strings.Trim(found, "\x00") == "" {
-		return true
-	}
-	_, want, _ := strings.Cut(version, "\n")
-	_, got, _ := strings.Cut(found, "\n")
-	return strings.HasPrefix(found, versionLine) && got == want
+// parseVersion returns the format that a VERSION names, 0 for none, and whether the rest of
+// it has the form of one.
+func parseVersion(v string) (format int, whole bool) {
+	head, _, _ := strings.Cut(v, "\n")
+	format, _ = strconv.Atoi(head[min(len(versionLine), len(head)):])
+	return format, strings.HasPrefix(v, versionLine) && strings.Count(v, "\n") == 3
 }
 
-// vacant reports whether nothing but our own traces is in the directory.
-func (h *home) vacant() bool {
+// rotten reports whether found is version but for a few bytes that a disk has spoilt. Of
+// two torrents most of the key differs.
+func rotten(found, version string) bool {
+	if len(found) != len(version) {
+		return false
+	}
+	wrong := 0
+	for i := range version {
+		if found[i] != version[i] {
+			wrong++
+		}
+	}
+	return wrong < 4
+}
+
+// holds reports whether data directories are in the directory, and whether something is
+// that is not ours.
+func (h *home) holds() (data, foreign bool) {
 	entries, err := os.ReadDir(h.dir)
 	for _, e := range entries {
 		switch e.Name() {
-		case lockName, ballastName, versionName + ".new":
+		case lockName, ballastName, versionName, versionName + ".new":
 		default:
-			return false
+			ours := generation(e.Name()) > 0
+			data, foreign = data || ours, foreign || !ours
 		}
 	}
-	return err == nil
+	return data, foreign || err != nil
 }
 
 func (h *home) writeVersion(version string) error {
@@ -178,7 +203,7 @@ func (h *home) moveAside(log *slog.Logger) error {
 		if err := os.Rename(h.dir, to); err != nil {
 			return fmt.Errorf("not a cache of this torrent, and can't be moved aside: %w", err)
 		}
-		log.Warn("badgerstore: directory is not a cache of this torrent, moved aside", "dir", h.dir, "to", to)
+		log.Warn("badgerstore: directory is not a cache of this torrent, moved aside: remove it if nobody needs it", "dir", h.dir, "to", to)
 		os.Remove(filepath.Join(to, lockName))
 		unlock(h.lock)
 		return nil

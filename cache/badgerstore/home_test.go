@@ -3,6 +3,7 @@ package badgerstore
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/qqbtfs/qqbtfs/cache/cachetest"
@@ -30,6 +31,17 @@ func TestStrangeDirectories(t *testing.T) {
 			v := versionOf(tor.Geometry())
 			write(t, dir, versionName, versionLine+"0"+v[len(versionLine)+1:])
 		}},
+		"a flipped bit in VERSION": {make: func(t *testing.T, dir string) {
+			fill(t, dir, tor)
+			v := []byte(versionOf(tor.Geometry()))
+			v[len(versionLine)+10] ^= 1 // of the key
+			write(t, dir, versionName, string(v))
+		}, had: 2},
+		"half a VERSION": {make: func(t *testing.T, dir string) {
+			fill(t, dir, tor)
+			write(t, dir, versionName, versionOf(tor.Geometry())[:40])
+		}},
+		"no VERSION":     {make: func(t *testing.T, dir string) { fill(t, dir, tor); must(t, os.Remove(filepath.Join(dir, versionName))) }},
 		"a lost VERSION": {make: func(t *testing.T, dir string) { fill(t, dir, tor); write(t, dir, versionName, "") }},
 		"no database":    {make: func(t *testing.T, dir string) { fill(t, dir, tor); must(t, os.RemoveAll(filepath.Join(dir, "data-1"))) }},
 		"a file for a database": {make: func(t *testing.T, dir string) {
@@ -54,6 +66,23 @@ func TestStrangeDirectories(t *testing.T) {
 				t.Errorf("moved aside: %t (%v)", moved, err)
 			}
 		})
+	}
+}
+
+// A cache of a newer version is not touched.
+func TestNewerVersion(t *testing.T) {
+	tor, dir := cachetest.NewTorrent(4, 1000, 10), t.TempDir()
+	s := open(t, dir, tor.Geometry(), Options{})
+	mustPut(t, s, tor, 0, 1)
+	stop(s)
+	v := versionOf(tor.Geometry())
+	write(t, dir, versionName, strings.Replace(v, versionLine+"1", versionLine+"12", 1))
+	if _, err := Open(dir, tor.Geometry(), Options{}); err == nil || !strings.Contains(err.Error(), "newer qqbtfs") {
+		t.Fatalf("Open: %v, want an error that names the newer version", err)
+	}
+	write(t, dir, versionName, v)
+	if got := checkHad(t, open(t, dir, tor.Geometry(), Options{}), tor); got != 2 {
+		t.Errorf("%d pieces right, want 2", got)
 	}
 }
 

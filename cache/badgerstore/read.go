@@ -50,7 +50,7 @@ func (s *Store) readAgain(dst []byte, index, off int) error {
 	if s.have.kill(index) {
 		s.damaged.Add(1)
 		s.garbage.Add(int64(s.geo.PieceSize(index)))
-		s.log.Warn("badgerstore: damaged piece is deleted", "dir", s.dir, "piece", index, "err", err)
+		s.log.Debug("badgerstore: damaged piece is deleted", "dir", s.dir, "piece", index, "err", err)
 		s.poke()
 	}
 	return cache.ErrMiss

@@ -88,7 +88,8 @@ var (
 
 // Open opens or makes the store of the torrent g in the directory dir. What it
 // finds there that is not this torrent's cache is moved to dir.bad-N; a damaged
-// or older cache is mended or made anew, with a warning. On a full disk it opens
+// or older cache is mended or made anew, with a warning; one of a newer version is an
+// error. On a full disk it opens
 // what can be read; Put returns cache.ErrNoSpace until there is space. It returns
 // ErrLocked if dir is open already.
 func Open(dir string, g cache.Geometry, opt Options) (*Store, error) {
