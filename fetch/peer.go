@@ -212,7 +212,7 @@ func (p *peer) Closed(c peerconn.Conn, err error) {
 	t.log.Debug("disconnected", "peer", p.addr, "why", reason(err))
 	switch {
 	case p.met:
-		t.in.post(swarm.PeerGone{Peer: p.id, Broke: errors.As(err, &broke)})
+		t.in.post(swarm.PeerGone{Peer: p.id, Broke: errors.As(err, &broke), Flood: errors.Is(err, proto.ErrFlood)})
 	case p.outgoing:
 		t.in.post(swarm.DialFailed{Addr: p.addr, Self: errors.Is(err, proto.ErrSelf), Full: errors.Is(err, peerconn.ErrTooMany)})
 	}

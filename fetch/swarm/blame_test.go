@@ -223,3 +223,10 @@ func TestReservationIsTriedOnceOfEach(t *testing.T) {
 		r.do(PieceFailed{Piece: 0, Sums: badSums})
 	}
 }
+
+func TestFlooderIsBanned(t *testing.T) {
+	r := newRig(t, 2).seed(1)
+	r.do(PeerGone{Peer: 1, Broke: true, Flood: true}).says("banned 10.0.0.1:6881: sent a flood of messages")
+	r.wait(time.Hour).silentOn("dial")
+	r.do(PeerConnected{Peer: 2, Addr: addr(1), Remote: remoteID(1)}).says("disconnect 2: banned")
+}

@@ -67,10 +67,10 @@ type (
 		YourIP     netip.Addr // where it sees us; invalid: not said
 	}
 	// PeerGone tells that a connection ended. Broke is set when the peer broke the
-	// protocol.
+	// protocol, Flood when it did by a flood of messages.
 	PeerGone struct {
-		Peer  PeerID
-		Broke bool
+		Peer         PeerID
+		Broke, Flood bool
 	}
 	// PeerHasSet tells all that a peer has; PeerHas one piece more.
 	PeerHasSet struct {

@@ -348,7 +348,7 @@ func (m *model) dialled() {
 
 func (m *model) leave(p *modelPeer) {
 	delete(m.peers, p.id)
-	m.tell(PeerGone{p.id, m.rnd.IntN(3) == 0})
+	m.tell(PeerGone{Peer: p.id, Broke: m.rnd.IntN(3) == 0, Flood: m.rnd.IntN(30) == 0})
 }
 
 func (m *model) step() {

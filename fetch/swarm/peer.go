@@ -258,6 +258,9 @@ func (s *Swarm) peerGone(ev PeerGone) {
 	if p.outgoing {
 		s.addrs.left(s.now, p.addr, p.delivered > 0 && !ev.Broke)
 	}
+	if ev.Flood {
+		s.ban(p.id, "sent a flood of messages")
+	}
 	s.dial()
 	s.findPeers()
 }

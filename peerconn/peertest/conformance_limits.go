@@ -55,7 +55,7 @@ func (s suite) closeFreesBlocks(t *testing.T) {
 		return g.Events(c, evs)
 	}))
 	_, addr := s.listener(t, peerconn.Options{Accept: Accept(tor, "give", w)})
-	s.start(t, tor, Flooder{}).Connect(addr)
+	s.start(t, tor, Deaf{}).Connect(addr)
 	for range 400 {
 		await[proto.PeerRequest](w)
 	}
@@ -103,10 +103,10 @@ func (s suite) driverClose(t *testing.T) {
 
 // pauseAndResume takes one batch at a time from a peer that sends all at once.
 func (s suite) pauseAndResume(t *testing.T) {
-	const n = 100_000 // more than one read
+	const n = 100
 	script := Says{}
-	for range n {
-		script = append(script, wire.Unchoke{}, wire.Choke{})
+	for range n { // together more than one read
+		script = append(script, wire.Unchoke{}, wire.Choke{}, wire.Unknown{ID: 77, Payload: make([]byte, 100_000)})
 	}
 	tor := smallTorrent()
 	d := s.driver(t, peerconn.Options{})
@@ -281,7 +281,7 @@ func (s suite) neverReads(t *testing.T) {
 	g := NewGiver(tor)
 	w := newWatch(t, g)
 	_, addr := s.listener(t, peerconn.Options{Accept: Accept(tor, "give", w), WriteTimeout: 200 * time.Millisecond})
-	s.start(t, tor, Flooder{}).Connect(addr)
+	s.start(t, tor, Deaf{}).Connect(addr)
 	err := w.closed()
 	if ne := (*peerconn.NetError)(nil); !errors.As(err, &ne) || ne.Op != "write" {
 		t.Errorf("ended with %v", err)

@@ -143,6 +143,37 @@ func (f Flooder) Run(s *Session) error {
 	}
 }
 
+// Deaf asks for all blocks once it may, and reads nothing from then on.
+type Deaf struct{}
+
+// Run implements Script.
+func (Deaf) Run(s *Session) error {
+	if err := s.conn.SetReadBuffer(64 << 10); err != nil { // else the kernel takes it all
+		return err
+	}
+	if err := s.Handshake(); err != nil {
+		return err
+	}
+	if err := s.Write(wire.Interested{}); err != nil {
+		return err
+	}
+	for m := wire.Message(nil); m != (wire.Unchoke{}); {
+		var err error
+		if m, err = s.Read(); err != nil {
+			return err
+		}
+	}
+	var b []byte
+	for _, r := range s.Torrent.Requests() {
+		b = r.Append(b)
+	}
+	if err := s.WriteBytes(b); err != nil {
+		return err
+	}
+	s.Wait(time.Hour)
+	return nil
+}
+
 // A Poisoner serves like a Seeder, but wrong bytes.
 type Poisoner struct {
 	Seeder

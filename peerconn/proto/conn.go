@@ -103,6 +103,7 @@ type Conn struct {
 	grantedFast  map[uint32]struct{} // pieces that we allow while the peer is choked
 
 	start, now, lastRead, lastSent time.Time
+	paid                           time.Time // when what came is paid for: see flood.go
 	payloadRead                    int64
 }
 

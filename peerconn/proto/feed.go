@@ -144,9 +144,12 @@ func (c *Conn) receive(unit []byte) error {
 		return c.receiveHandshake(h)
 	case len(unit) < headerLen:
 		c.trace(wire.KeepAlive{})
-		return nil
+		return c.charge(1)
 	}
 	size := int(binary.BigEndian.Uint32(unit))
+	if err := c.charge(c.price(unit, size)); err != nil {
+		return err
+	}
 	switch id := unit[4]; {
 	case id == wire.IDPiece:
 		return c.beginPiece(wire.Request{

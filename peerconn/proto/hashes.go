@@ -55,6 +55,7 @@ func (c *Conn) dispatchHashes(m wire.Message) error {
 		return c.receiveHashes(m)
 	case wire.HashReject:
 		if takeQuery(&c.hashes.ours, wire.HashRequest(m)) {
+			c.payBack()
 			c.emit(HashesRejected{wire.HashRequest(m)})
 		}
 	}
@@ -68,6 +69,7 @@ func (c *Conn) receiveHashRequest(r wire.HashRequest) {
 	case r.Length == 0 || r.Length > wire.MaxHashes || len(c.hashes.theirs) >= maxHashRequests:
 		c.queue(wire.HashReject(r))
 	default:
+		c.payBack()
 		c.hashes.theirs = append(c.hashes.theirs, r)
 		c.emit(PeerHashRequest{r})
 	}
@@ -83,6 +85,7 @@ func (c *Conn) receiveHashes(m wire.Hashes) error {
 	if want := 32 * (int(m.Length) + uncles); len(m.Hashes) != want {
 		return broken("%v, want %d", m, want/32)
 	}
+	c.payBack()
 	c.emit(HashesReceived{m.HashRequest, bytes.Clone(m.Hashes)})
 	return nil
 }

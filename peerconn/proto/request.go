@@ -123,6 +123,9 @@ func (c *Conn) beginPiece(r wire.Request) error {
 	if !wanted && (r.Length == 0 || r.Length > wire.BlockSize || c.known() && !c.inTorrent(r)) {
 		return broken("piece that nobody can have asked for, %v", r)
 	}
+	if wanted {
+		c.payBack()
+	}
 	c.arrival = arrival{req: r, active: true, wanted: wanted, dst: f.dst}
 	return nil
 }
@@ -192,6 +195,7 @@ func (c *Conn) receiveUnchoke() {
 // known to answer a cancelled request by both a piece and a reject.
 func (c *Conn) receiveReject(r wire.Request) {
 	if _, ok := c.flights.take(r); ok {
+		c.payBack()
 		c.emit(Rejected{r})
 	}
 }

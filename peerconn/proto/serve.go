@@ -165,6 +165,7 @@ func (c *Conn) receiveRequest(r wire.Request) error {
 	case c.amChoking && !granted, !c.known(), c.peerRequests.len() >= c.cfg.MaxPeerRequests:
 		c.refuse(r)
 	default:
+		c.payBack()
 		c.peerRequests.put(r, struct{}{})
 		c.emit(PeerRequest{r})
 	}

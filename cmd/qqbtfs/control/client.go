@@ -133,8 +133,11 @@ func (c *Client) watch(ctx context.Context) func() bool {
 }
 
 func (c *Client) why(ctx context.Context, err error) error {
-	if ctx.Err() != nil {
-		return fmt.Errorf("the mount does not answer: %w", ctx.Err())
+	switch {
+	case errors.Is(ctx.Err(), context.DeadlineExceeded):
+		return errors.New("the mount does not answer")
+	case ctx.Err() != nil:
+		return ctx.Err()
 	}
 	if errors.Is(err, io.EOF) || errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET) {
 		return errors.New("the mount ended while it was asked")

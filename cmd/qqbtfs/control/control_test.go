@@ -208,6 +208,24 @@ func TestDeadSockets(t *testing.T) {
 	gone(dead)
 }
 
+func TestNoAnswer(t *testing.T) {
+	dir := runDir(t)
+	end := make(chan struct{})
+	s := serve(t, dir, "/mnt/t", func(string) (any, error) { <-end; return nil, nil })
+	defer s.Close()
+	defer close(end)
+	c, err := Dial([]string{dir}, "/mnt/t")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	late, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+	defer cancel()
+	if err := c.Call(late, "status", nil); err == nil || err.Error() != "the mount does not answer" {
+		t.Errorf("Call = %v", err)
+	}
+}
+
 // A client that asked for a stop waits for the end of the connection, which
 // must not come before Close.
 func TestWaitEndsWithClose(t *testing.T) {

@@ -66,6 +66,31 @@ func TestEachHostilePeer(t *testing.T) {
 	}
 }
 
+// Peers that send what costs nothing, as fast as they can, are dropped for good, and what
+// is read comes meanwhile.
+func TestFloodersAreBanned(t *testing.T) {
+	t.Parallel()
+	s := newSandbox(t)
+	pub := s.publish("film.bin", 2<<20)
+	tor := s.asPeer(pub)
+	floods := map[string]peertest.Flooder{
+		"keep-alives": {wire.KeepAlive{}},
+		"haves":       {wire.Have{Index: 1}},
+		"interest":    {wire.Interested{}, wire.NotInterested{}},
+		"handshakes":  {wire.Extended{Payload: []byte("d1:md11:ut_metadatai2e6:ut_pexi1eee")}},
+		"metadata":    {wire.Extended{ID: 1, Payload: []byte("d8:msg_typei0e5:piecei0ee")}},
+		"pex":         {wire.Extended{ID: 2, Payload: []byte("d5:added6:abcdef7:added.f1:0e")}},
+	}
+	args := []string{"--peer", pub.seed.addr}
+	for name, f := range floods {
+		p := peertest.Start(t, tor, named{name, f})
+		args = append(args, "--peer", p.Addr().String())
+	}
+	m := s.mount(append(args, pub.torrent)...)
+	within(t, hostileLimit, "the read", func() { same(t, pub.file, m.dir+"/film.bin") })
+	await(t, "the ban of all of them", func() bool { return m.torrent().Banned == len(floods) })
+}
+
 // bombOfLists is a bencoded value that a recursive decoder dies of.
 func bombOfLists() []byte {
 	b := make([]byte, 900_000)
