@@ -250,11 +250,15 @@ func (w *waits) needs(i int) bool {
 	return false
 }
 
-// awaited reports whether a reader waits for piece i.
-func (w *waits) awaited(i int) bool {
+// awaited returns the pieces that readers wait for.
+func (w *waits) awaited() map[int]bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.pieces[i] != nil
+	pieces := make(map[int]bool, len(w.pieces))
+	for i := range w.pieces {
+		pieces[i] = true
+	}
+	return pieces
 }
 
 // count returns how many pieces readers wait for.

@@ -3,6 +3,7 @@ package fetch
 import (
 	"context"
 	"errors"
+	"io"
 	"iter"
 	"net/netip"
 	"slices"
@@ -21,12 +22,22 @@ import (
 // once.
 const webChunk = wire.BlockSize
 
+const (
+	// While a read waits, a server that sends nothing for this long gets another request in
+	// the place of that one: for three times what it took to answer the last one, within
+	// these bounds, and twice as long after each request that brought nothing.
+	leastPatience = time.Second
+	mostPatience  = 5 * time.Second
+	webWatch      = 250 * time.Millisecond // how often that is looked at
+)
+
 // webConn is a peerconn.Conn to a web server. It makes runs of the blocks that it is asked
 // for and fetches each run with one request, or one for each file that it touches.
 //
 // As with the fast extension (BEP 6) each request is answered once: received, rejected, or
-// wasted when it was withdrawn too late. It is a connection like any other also in that it
-// ends when something fails; its webSeed makes another one.
+// wasted when it was withdrawn too late. A run that brought something before it died is
+// taken up by another one. Else it is a connection like any other also in that it ends when
+// something fails; its webSeed makes another one.
 type webConn struct {
 	p      *peer
 	w      *webSeed
@@ -35,19 +46,21 @@ type webConn struct {
 	resume chan struct{} // a token for each run that has paused
 	done   chan struct{} // closed behind Closed
 	places int           // for runs under way
+	open   func(ctx context.Context, thing int, off, n int64) (io.ReadCloser, error)
 	live   sync.WaitGroup
 
-	mu     sync.Mutex // guards these; a leaf
-	has    bitfield.Set
-	queue  webQueue
-	runs   []*webRun // under way
-	stats  peerconn.Stats
-	closed bool
-	err    error // why, once closed
+	mu       sync.Mutex // guards these; a leaf
+	has      bitfield.Set
+	queue    webQueue
+	runs     []*webRun // under way
+	patience time.Duration
+	stats    peerconn.Stats
+	closed   bool
+	err      error // why, once closed
 }
 
 func newWebConn(w *webSeed, p *peer, has bitfield.Set, places int) *webConn {
-	c := &webConn{p: p, w: w, has: has, places: places, resume: make(chan struct{}, places), done: make(chan struct{})}
+	c := &webConn{p: p, w: w, has: has, places: places, open: w.seed.Open, patience: mostPatience, resume: make(chan struct{}, places), done: make(chan struct{})}
 	c.stats.ConnectedAt = time.Now()
 	c.ctx, c.cancel = context.WithCancel(p.t.ctx)
 	go c.awaitEnd()
@@ -100,14 +113,63 @@ func (c *webConn) start(run *webRun) {
 		defer cancel()
 		c.ended(run, c.fetch(ctx, run, parts))
 	})
+	c.live.Go(func() { c.watch(ctx, run) })
+}
+
+// watch looks after a run until it ends.
+func (c *webConn) watch(ctx context.Context, run *webRun) {
+	tick := time.NewTicker(webWatch)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			c.review(run)
+		}
+	}
+}
+
+// review looks anew at what reads wait for. A run in their way of which nothing comes is
+// given up, and what it was to bring asked for again.
+func (c *webConn) review(run *webRun) {
+	awaited := c.p.t.waits.awaited()
+	c.change(func() (evs []swarm.Event) {
+		read := false
+		for _, b := range slices.Concat(c.queue, run.blocks) {
+			b.urgent = awaited[int(b.req.Index)]
+			read = read || b.urgent
+		}
+		if read && run.idle(time.Now()) > c.patience<<max(run.vain-1, 0) {
+			run.cancel()
+			return c.again(run)
+		}
+		return nil
+	})
+}
+
+// again puts what is still wanted of a run before all that waits. c.mu is held.
+func (c *webConn) again(run *webRun) (evs []swarm.Event) {
+	c.runs = slices.DeleteFunc(c.runs, func(r *webRun) bool { return r == run })
+	var again webQueue
+	for _, b := range run.blocks {
+		if b.dst != nil && c.has.Has(int(b.req.Index)) {
+			b.vain = run.vain
+			again = append(again, b)
+		} else {
+			evs = append(evs, c.reject(b))
+		}
+	}
+	run.blocks, c.queue = nil, append(again, c.queue...)
+	return evs
 }
 
 // Request implements peerconn.Conn.
 func (c *webConn) Request(reqs []wire.Request, dsts [][]byte) {
-	blocks := make([]*webBlock, len(reqs))
+	blocks, awaited := make([]*webBlock, len(reqs)), c.p.t.waits.awaited()
 	for i, r := range reqs {
 		start := c.p.t.lay.PieceOffset(int(r.Index)) + int64(r.Begin)
-		blocks[i] = &webBlock{r, start, dsts[i], c.p.t.waits.awaited(int(r.Index))}
+		blocks[i] = &webBlock{req: r, start: start, dst: dsts[i], urgent: awaited[int(r.Index)]}
 	}
 	c.change(func() (evs []swarm.Event) {
 		for _, b := range blocks {
@@ -202,13 +264,18 @@ func (c *webConn) zeros(ctx context.Context, run *webRun, part webPart, buf []by
 }
 
 func (c *webConn) fetchPart(ctx context.Context, run *webRun, part webPart, buf []byte) error {
-	body, err := c.w.seed.Open(ctx, part.thing, part.off, part.length)
+	begun := time.Now()
+	c.waits(run, begun)
+	body, err := c.open(ctx, part.thing, part.off, part.length)
 	if err != nil {
 		return c.lacking(part, err)
 	}
 	defer body.Close()
+	c.answered(time.Since(begun))
 	for left := part.length; left > 0; {
+		c.waits(run, time.Now())
 		n, err := body.Read(buf[:min(left, int64(len(buf)))])
+		c.waits(run, time.Time{})
 		if err != nil {
 			return err
 		}
@@ -224,6 +291,20 @@ func (c *webConn) fetchPart(ctx context.Context, run *webRun, part webPart, buf 
 		}
 	}
 	return nil
+}
+
+// waits notes since when a run waits for the server; zero: it does not.
+func (c *webConn) waits(run *webRun, since time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	run.since = since
+}
+
+// answered takes in how long the server took to answer.
+func (c *webConn) answered(took time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.patience = min(max(3*took, leastPatience), mostPatience)
 }
 
 // count takes in that bytes have come.
@@ -320,27 +401,25 @@ func (c *webConn) forget() {
 func (c *webConn) ended(run *webRun, err error) {
 	var failed error
 	c.change(func() (evs []swarm.Event) {
-		c.runs = slices.DeleteFunc(c.runs, func(r *webRun) bool { return r == run })
 		switch {
-		case len(run.blocks) == 0:
-		case errors.Is(err, errLacks):
-			var again webQueue
-			for _, b := range run.blocks {
-				if b.dst != nil && c.has.Has(int(b.req.Index)) {
-					again = append(again, b)
-				} else {
-					evs = append(evs, c.reject(b))
-				}
-			}
-			c.queue = append(again, c.queue...)
-		default:
+		case errors.Is(err, errLacks), run.vain == 0 && !verdict(err):
+			return c.again(run)
+		case len(run.blocks) > 0:
 			failed = err
 		}
-		return evs
+		c.runs = slices.DeleteFunc(c.runs, func(r *webRun) bool { return r == run })
+		return nil
 	})
 	if failed != nil {
 		c.Close(failed)
 	}
+}
+
+// verdict reports whether an error says more than that one request has died.
+func verdict(err error) bool {
+	var useless *webseed.UselessError
+	var busy *webseed.BusyError
+	return errors.As(err, &useless) || errors.As(err, &busy)
 }
 
 // Resume implements peerconn.Conn.

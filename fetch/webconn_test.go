@@ -2,7 +2,9 @@ package fetch
 
 import (
 	"bytes"
+	"cmp"
 	"context"
+	"io"
 	"log/slog"
 	"maps"
 	"math/rand/v2"
@@ -10,8 +12,10 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
+	"github.com/qqbtfs/qqbtfs/fetch/layout"
 	"github.com/qqbtfs/qqbtfs/fetch/swarm"
 	"github.com/qqbtfs/qqbtfs/fetch/webseed"
 	"github.com/qqbtfs/qqbtfs/peerconn/bitfield"
@@ -32,8 +36,12 @@ type webRig struct {
 func newWebRig(t *testing.T, w *webServer) *webRig {
 	c := makeContent(t, 4<<20+5, 256<<10)
 	w.has(c)
+	return webRigOf(t, newSession(t, Config{}), c)
+}
+
+func webRigOf(t *testing.T, s *Session, c content) *webRig {
 	tor := &Torrent{
-		s: newSession(t, Config{}), log: slog.New(slog.DiscardHandler), meta: c.meta, lay: Layout(c.meta),
+		s: s, log: slog.New(slog.DiscardHandler), meta: c.meta, lay: Layout(c.meta),
 		in: newInbox[swarm.Event](), peers: map[swarm.PeerID]*peer{}, ctx: context.Background(),
 	}
 	tor.waits.init()
@@ -54,15 +62,22 @@ func newWebRig(t *testing.T, w *webServer) *webRig {
 
 // ask asks for a few blocks in a row that it does not owe.
 func (r *webRig) ask(rnd *rand.Rand) {
+	first := rnd.IntN(16)
+	r.askFor(first, first+1+rnd.IntN(16), rnd.IntN(r.tor.lay.NumPieces()))
+}
+
+// askFor asks for blocks [first, end) of some pieces, those that it does not owe.
+func (r *webRig) askFor(first, end int, pieces ...int) {
 	var reqs []wire.Request
 	var dsts [][]byte
-	piece, first, n := rnd.IntN(r.tor.lay.NumPieces()), rnd.IntN(16), 1+rnd.IntN(16)
-	for k := first; k < min(first+n, r.tor.lay.NumBlocks(piece)); k++ {
-		begin, length := r.tor.lay.Block(piece, k)
-		req := wire.Request{Index: uint32(piece), Begin: uint32(begin), Length: uint32(length)}
-		if _, owes := r.owed[req]; !owes {
-			r.owed[req] = make([]byte, length)
-			reqs, dsts = append(reqs, req), append(dsts, r.owed[req])
+	for _, piece := range pieces {
+		for k := first; k < min(end, r.tor.lay.NumBlocks(piece)); k++ {
+			begin, length := r.tor.lay.Block(piece, k)
+			req := wire.Request{Index: uint32(piece), Begin: uint32(begin), Length: uint32(length)}
+			if _, owes := r.owed[req]; !owes {
+				r.owed[req] = make([]byte, length)
+				reqs, dsts = append(reqs, req), append(dsts, r.owed[req])
+			}
 		}
 	}
 	r.conn.Request(reqs, dsts)
@@ -185,6 +200,129 @@ func TestWebConnGivesUpWhatIsWithdrawn(t *testing.T) {
 	r.conn.Abandon(reqs...)
 	r.conn.Cancel(reqs...)
 	r.await(ended)
+}
+
+// partServer sends the first bytes of what it is asked for.
+type partServer struct {
+	latency time.Duration
+	most    int64 // bytes of an answer
+	err     error // that comes behind them; nil: nothing does
+
+	mu    sync.Mutex
+	asked []int64 // where requests began
+}
+
+type part struct {
+	io.Reader
+	end func() error
+}
+
+func (p part) Read(b []byte) (int, error) {
+	if n, err := p.Reader.Read(b); err == nil {
+		return n, nil
+	}
+	return 0, p.end()
+}
+
+func (part) Close() error { return nil }
+
+// rig is one of which pieces were asked for, while a read waits for one of them or, if
+// that is negative, none does.
+func (s *partServer) rig(t *testing.T, awaited int, pieces ...int) *webRig {
+	c := makeContent(t, 1<<20, 256<<10)
+	c.meta.URLList = []string{"http://127.0.0.1/"}
+	r := webRigOf(t, &Session{}, c)
+	r.conn.open = func(ctx context.Context, _ int, off, n int64) (io.ReadCloser, error) {
+		s.mu.Lock()
+		s.asked = append(s.asked, off)
+		s.mu.Unlock()
+		select {
+		case <-time.After(s.latency):
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+		return part{bytes.NewReader(c.data[off:][:min(n, s.most)]), func() error {
+			if s.err == nil {
+				<-ctx.Done()
+			}
+			return cmp.Or(s.err, ctx.Err())
+		}}, nil
+	}
+	r.askFor(0, 16, pieces...)
+	synctest.Wait()
+	if awaited >= 0 {
+		r.tor.waits.join(layout.Span{Piece: awaited, Length: 1})
+	}
+	return r
+}
+
+// here returns how long it took until all of a piece was here, more than a minute if it
+// never is.
+func (r *webRig) here(piece int) time.Duration {
+	begun := time.Now()
+	for time.Since(begun) <= time.Minute {
+		r.hear()
+		if !slices.ContainsFunc(slices.Collect(maps.Keys(r.owed)), func(q wire.Request) bool { return int(q.Index) == piece }) {
+			break
+		}
+		select {
+		case <-r.tor.in.wake:
+		case <-time.After(time.Second):
+		}
+	}
+	return time.Since(begun)
+}
+
+// What a read waits for is asked for again, before all else, when a request for it brings
+// nothing more: soon, but not of a server that is only slow, and of none for the background.
+func TestReadsAreNotLeftToRequestsThatHang(t *testing.T) {
+	const kib, tries = 1 << 10, leastPatience + webWatch
+	for what, test := range map[string]*struct {
+		server  partServer
+		awaited int
+		pieces  []int
+		within  time.Duration
+		asked   []int64 // KiB
+	}{
+		"each brings a part":    {partServer{most: 64 * kib}, 0, []int{2, 3, 0}, 3 * tries, []int64{512, 0, 64, 128, 192}},
+		"it was for the fill":   {partServer{most: 64 * kib}, 0, []int{0, 1, 2, 3}, 3 * tries, []int64{0, 64, 128, 192}},
+		"a server that is slow": {partServer{most: 64 * kib, latency: 4 * time.Second}, 0, []int{0}, 40 * time.Second, []int64{0, 64, 128, 192}},
+		"one that is slower":    {partServer{most: 1024 * kib, latency: 7 * time.Second}, 0, []int{0}, 13 * time.Second, []int64{0, 0}},
+		"no read waits":         {partServer{most: 64 * kib}, -1, []int{0}, 2 * time.Minute, []int64{0}},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			r := test.server.rig(t, test.awaited, test.pieces...)
+			took := r.here(max(test.awaited, 0))
+			for i := range test.server.asked {
+				test.server.asked[i] /= kib
+			}
+			if asked := test.server.asked; took > test.within || !slices.Equal(asked, test.asked) {
+				t.Errorf("%s: it took %v, asked at %d KiB, want %d", what, took, asked, test.asked)
+			}
+		})
+	}
+}
+
+// A request that dies behind some of what it was for is made again at once; one that brings
+// nothing ends the connection.
+func TestRequestsThatDie(t *testing.T) {
+	for most, ends := range map[int64]bool{64 << 10: false, 100: true} {
+		synctest.Test(t, func(t *testing.T) {
+			s := partServer{most: most, err: io.ErrUnexpectedEOF}
+			r := s.rig(t, -1, 0, 1)
+			synctest.Wait()
+			select {
+			case <-r.conn.done:
+				if !ends {
+					t.Error("the connection has ended: ", r.conn.err)
+				}
+			default:
+				if took := r.here(1); ends || took > 0 {
+					t.Errorf("after %d bytes each it took %v", most, took)
+				}
+			}
+		})
+	}
 }
 
 // A server that is busy gets half as many requests at a time by the next connection.

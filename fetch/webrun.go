@@ -3,6 +3,7 @@ package fetch
 import (
 	"context"
 	"slices"
+	"time"
 
 	"github.com/qqbtfs/qqbtfs/peerconn/wire"
 )
@@ -16,6 +17,7 @@ type webBlock struct {
 	start  int64  // in the torrent's stream
 	dst    []byte // nil: abandoned
 	urgent bool   // a read waits for it
+	vain   int    // requests for it that brought no block
 }
 
 func (b *webBlock) end() int64 { return b.start + int64(b.req.Length) }
@@ -28,6 +30,16 @@ type webRun struct {
 	end    int64
 	urgent bool // its first block is
 	cancel context.CancelFunc
+	since  time.Time // when it began to wait for the server; zero: it does not
+	vain   int       // of its first block, this request included; zero: it brought one
+}
+
+// idle returns how long the server has sent nothing.
+func (r *webRun) idle(now time.Time) time.Duration {
+	if r.since.IsZero() {
+		return 0
+	}
+	return now.Sub(r.since)
 }
 
 // place puts the next bytes into the blocks that they are of, and returns those that are
@@ -43,7 +55,7 @@ func (r *webRun) place(b []byte) (complete []*webBlock) {
 		b = b[n:]
 		if r.at == block.end() {
 			r.blocks = r.blocks[1:]
-			complete = append(complete, block)
+			complete, r.vain = append(complete, block), 0
 		}
 	}
 	return complete
@@ -81,12 +93,13 @@ func (q *webQueue) next(under []*webRun, places int) *webRun {
 	return nil
 }
 
-// cut takes the first block and those that follow on it.
+// cut takes the first block and those that follow on it. What a read waits for does not
+// come behind what none waits for.
 func (q *webQueue) cut() *webRun {
 	first := (*q)[0]
-	run := &webRun{at: first.start, end: first.start, urgent: first.urgent}
+	run := &webRun{at: first.start, end: first.start, urgent: first.urgent, vain: first.vain + 1}
 	*q = slices.DeleteFunc(*q, func(b *webBlock) bool {
-		follows := b.start == run.end && b.end()-run.at <= webRunMost
+		follows := b.start == run.end && b.end()-run.at <= webRunMost && (run.urgent || !b.urgent)
 		if follows {
 			run.blocks, run.end = append(run.blocks, b), b.end()
 		}

@@ -42,6 +42,7 @@ func TestRuns(t *testing.T) {
 		{"as what is to come of all", blocksAt(50, 60), []*webRun{under(30, 50, false), under(100, 110, false)}, 4, nil, 2},
 		{"what leads elsewhere overtakes them", blocksAt(50, 60, 200), []*webRun{under(10, 50, false)}, 4, []string{"200-210"}, 2},
 		{"reads come first", blocksAt(10, -200, 20, -210), nil, 4, []string{"200-220", "10-30"}, 0},
+		{"in the midst of the background too", blocksAt(10, -20, 30), nil, 4, []string{"20-40", "10-20"}, 0},
 		{"and do not wait for the background", blocksAt(-50), []*webRun{under(10, 50, false)}, 4, []string{"50-60"}, 0},
 		{"but for each other", blocksAt(-50), []*webRun{under(10, 50, true)}, 4, nil, 1},
 		{"one place is for reads", blocksAt(10, -100), []*webRun{under(300, 310, false), under(400, 410, false), under(500, 510, false)}, 4, []string{"100-110"}, 1},

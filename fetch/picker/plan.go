@@ -2,6 +2,7 @@ package picker
 
 import (
 	"math"
+	"slices"
 	"time"
 )
 
@@ -39,7 +40,7 @@ func (p *Picker) Plan(now time.Time) []Assignment {
 	ahead, fill := p.queues(now)
 	for _, id := range p.ids {
 		s := p.sources[id]
-		if !s.open && len(s.allowed) == 0 || s.room(now, deepQueue) <= 0 {
+		if !s.open && len(s.allowed) == 0 || s.room(now, deepQueue) <= 0 || s.slow && p.awaits(s) {
 			continue
 		}
 		if s.dry != p.epoch+1 {
@@ -54,6 +55,15 @@ func (p *Picker) Plan(now time.Time) []Assignment {
 		}
 	}
 	return out
+}
+
+// awaits reports whether a read waits for what s could be asked for. A slow source is asked
+// for one block at a time, so that it has to be that one, as soon as it may be asked again.
+func (p *Picker) awaits(s *source) bool {
+	return slices.ContainsFunc(p.demand.Urgent, func(i int) bool {
+		pc := p.open[i]
+		return !p.have.Has(i) && s.canServe(i) && (pc == nil || pc.free > 0 && !pc.barred(s.id))
+	})
 }
 
 // queues returns how much waiting readahead and the fill may put into the sources' queues.

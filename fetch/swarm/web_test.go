@@ -2,8 +2,12 @@ package swarm
 
 import (
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
+
+	"github.com/qqbtfs/qqbtfs/fetch/picker"
+	"github.com/qqbtfs/qqbtfs/peerconn/wire"
 )
 
 const webPeer = 90
@@ -82,5 +86,21 @@ func TestWhyNamesSources(t *testing.T) {
 	r := newRig(t, 2).web()
 	if got := r.Why(0); got != "piece 0: 1 source has it and was asked" {
 		t.Error(got)
+	}
+}
+
+// One that is silent, and asked for a block at a time, is asked for what a read waits for,
+// as soon as it may be again, and for nothing before.
+func TestSilentWebSeedIsKeptForReads(t *testing.T) {
+	r := newRig(t, 100).web().do(Wanted{picker.Demand{Urgent: []int{2}, Fill: true}})
+	r.take()
+	r.wait(snubAfter + time.Second)
+	if asked := r.requests(); len(asked) > 0 {
+		t.Errorf("withdrawn, and asked for %v", asked)
+	}
+	r.says("withdraw")
+	r.do(BlockRejected{Peer: webPeer, Req: req(2, 0)}, BlockRejected{Peer: webPeer, Req: req(2, 1)})
+	if asked := r.requests()[webPeer]; !slices.Equal(asked, []wire.Request{req(2, 0)}) {
+		t.Errorf("asked for %v", asked)
 	}
 }
