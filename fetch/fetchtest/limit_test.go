@@ -41,3 +41,34 @@ func TestLimitDoesNotHoldBackAWaitingRead(t *testing.T) {
 		t.Error("too slow")
 	}
 }
+
+// What stands in a limit's queue is not late: nothing is asked of a second seed for that,
+// which would stand in the same queue.
+func TestLimitCostsNoSecondCopies(t *testing.T) {
+	const limit, n = 100 * kb, mib
+	w := NewWorld(1, Torrent{PieceLength: 256 * kib, Total: 64 * mib})
+	c := w.AddClient("client", Link{Down: limit}, ClientConfig{Fast: true, Swarm: swarm.Config{Picker: picker.Config{Limit: limit}}})
+	for k := range 40 {
+		c.Know(w.AddPeer(fmt.Sprint("seed", k), "", Link{Up: 5 * mb, Delay: 5 * time.Millisecond}, Behavior{Fast: true}))
+	}
+	var begun, took time.Duration
+	h, at := c.Open(32*mib), int64(0)
+	var read func(time.Duration)
+	read = func(time.Duration) {
+		if took = w.Now() - begun; at < n {
+			at, took = at+64*kib, 0
+			h.ReadAt(50*mib+at-64*kib, 64*kib, read)
+		}
+	}
+	w.After(time.Second, func() {
+		begun = w.Now()
+		read(0)
+	})
+	if err := w.Run(time.Minute, func() bool { return took > 0 }); err != nil {
+		t.Fatal(err)
+	}
+	wasted, best := c.swarm.Stats().Wasted, time.Duration(n/limit*float64(time.Second))
+	if t.Logf("%v, %v at best, %s wasted", took, best, size(wasted)); took > best+100*time.Millisecond || wasted > 0 {
+		t.Error("too slow")
+	}
+}

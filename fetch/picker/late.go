@@ -24,9 +24,9 @@ var lateAfter = [...]time.Duration{
 }
 
 // late reports whether a block asked for under class c should be asked of a
-// second source at now.
+// second source at now. The time that the limit takes is no source's fault.
 func (p *Picker) late(now time.Time, a ask, c Class) bool {
-	waited := now.Sub(a.sample.at)
+	waited := now.Sub(a.sample.at) - a.limited
 	if waited > stuck {
 		return true
 	}

@@ -24,10 +24,11 @@ type block struct {
 }
 
 type ask struct {
-	source SourceID
-	due    time.Time // when it was expected at the time of asking
-	second bool      // another source owed the block already
-	sample sample
+	source  SourceID
+	due     time.Time     // when it was expected at the time of asking
+	second  bool          // another source owed the block already
+	limited time.Duration // what stood before it in the limit's queue
+	sample  sample
 }
 
 func (b *block) find(id SourceID) int {
@@ -106,7 +107,7 @@ func (p *Picker) ask(now time.Time, s *source, pc *piece, k int, c Class) Assign
 	n := p.blockSize(blk)
 	a := Assignment{Source: s.id, Block: blk, Class: c, Second: b.n > 0}
 	due := s.eta(now, n)
-	b.asks[b.n] = ask{source: s.id, due: due, second: a.Second, sample: s.pipe.sent(now, n)}
+	b.asks[b.n] = ask{source: s.id, due: due, second: a.Second, limited: p.limited(), sample: s.pipe.sent(now, n)}
 	b.n++
 	s.out = append(s.out, blk)
 	s.last = pc.index

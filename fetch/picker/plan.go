@@ -103,11 +103,23 @@ func (p *Picker) allowance() int64 {
 	if p.cfg.Limit == 0 {
 		return math.MaxInt64
 	}
-	allowed := max(int64(float64(p.cfg.Limit)*limitQueue.Seconds()), initialDepth*BlockSize)
-	for _, id := range p.ids {
-		allowed -= p.sources[id].pipe.bytes
+	return max(int64(float64(p.cfg.Limit)*limitQueue.Seconds()), initialDepth*BlockSize) - p.inFlight()
+}
+
+// inFlight returns how many bytes all sources owe.
+func (p *Picker) inFlight() (bytes int64) {
+	for _, s := range p.sources {
+		bytes += s.pipe.bytes
 	}
-	return allowed
+	return bytes
+}
+
+// limited returns how long the limit takes for all that was asked for.
+func (p *Picker) limited() time.Duration {
+	if p.cfg.Limit == 0 {
+		return 0
+	}
+	return time.Duration(float64(p.inFlight()) / float64(p.cfg.Limit) * float64(time.Second))
 }
 
 // full reports whether pieces are kept from being begun by a bound on bytes,
