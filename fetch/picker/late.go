@@ -24,9 +24,12 @@ var lateAfter = [...]time.Duration{
 }
 
 // late reports whether a block asked for under class c should be asked of a
-// second source at now. The time that the limit takes is no source's fault.
+// second source at now. One that delivers is not to be blamed for what the limit takes.
 func (p *Picker) late(now time.Time, a ask, c Class) bool {
-	waited := now.Sub(a.sample.at) - a.limited
+	waited := now.Sub(a.sample.at)
+	if p.cfg.Limit > 0 {
+		waited = min(waited, now.Sub(p.sources[a.source].pipe.at)) - a.limited
+	}
 	if waited > stuck {
 		return true
 	}

@@ -27,7 +27,7 @@ type ask struct {
 	source  SourceID
 	due     time.Time     // when it was expected at the time of asking
 	second  bool          // another source owed the block already
-	limited time.Duration // what stood before it in the limit's queue
+	limited time.Duration // what the limit took for it and what it was behind
 	sample  sample
 }
 
@@ -106,8 +106,8 @@ func (p *Picker) ask(now time.Time, s *source, pc *piece, k int, c Class) Assign
 	blk := Block{pc.index, k}
 	n := p.blockSize(blk)
 	a := Assignment{Source: s.id, Block: blk, Class: c, Second: b.n > 0}
-	due := s.eta(now, n)
-	b.asks[b.n] = ask{source: s.id, due: due, second: a.Second, limited: p.limited(), sample: s.pipe.sent(now, n)}
+	due, sample := s.eta(now, n), s.pipe.sent(now, n)
+	b.asks[b.n] = ask{source: s.id, due: due, second: a.Second, limited: p.limited(), sample: sample}
 	b.n++
 	s.out = append(s.out, blk)
 	s.last = pc.index
