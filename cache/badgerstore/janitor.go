@@ -191,10 +191,12 @@ func (s *Store) merge() error {
 		return err
 	}
 	defer s.ahead.resync()
-	err := s.db.DropPrefix([]byte{scratchTag})
-	if err == nil {
-		err = s.db.Flatten(1)
+	if err := s.db.DropPrefix([]byte{scratchTag}); err != nil {
+		s.failed(err)
+		s.torn(err)
+		return err
 	}
+	err := s.db.Flatten(1)
 	s.failed(err)
 	return err
 }

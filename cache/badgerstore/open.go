@@ -241,6 +241,8 @@ func (s *Store) shutDown() {
 	switch {
 	case !s.writable:
 		s.closeReading()
+	case errors.Is(s.ahead.broken, errTorn):
+		return // left as by a crash, and locked until the process ends
 	case !s.guard.room(s.flushSize()):
 		// To close Badger now would kill the process. Its logs have everything,
 		// so it is left as by a crash, and locked until the process ends.

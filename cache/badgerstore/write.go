@@ -203,6 +203,19 @@ func (s *Store) failed(err error) {
 	}
 }
 
+// errTorn is an errNoMemtable of a database that cannot even be closed.
+var errTorn = fmt.Errorf("%w, but halves of some", errNoMemtable)
+
+// torn ends all writing after a DropPrefix that failed halfway, if there is a memtable at
+// all: those that it has let go of are in Badger's lists still, and the next one to look
+// through these would end the process. The logs have everything. Its caller holds the token.
+func (s *Store) torn(err error) {
+	if s.ahead.broken == nil {
+		s.ahead.broken = fmt.Errorf("%w: %w", errTorn, err)
+		s.log.Warn("badgerstore: the disk fails, pieces stay in memory until the next mount", "dir", s.dir, "err", err)
+	}
+}
+
 // live returns an error when the caller or the store has ended.
 func (b *batch) live() error {
 	if b.ctx.Err() != nil {
