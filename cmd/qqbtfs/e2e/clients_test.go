@@ -51,6 +51,7 @@ var clients = []client{
 		lacks: map[string]string{
 			v2: "knows v1 only", hybrid: "gets the info-hash of one wrong", uploadOnly: hides, dontHave: hides,
 			ipv6:                     "binds to interfaces, and all of IPv6 loopback is on one",
+			byPEX + ": " + tellsUs:   "tells nobody of a seed within two minutes",
 			byLSD + ": " + eachOther: "hears who is there, but is not heard when it seeds",
 		},
 	},

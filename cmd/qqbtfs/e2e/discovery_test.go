@@ -168,10 +168,11 @@ func TestMountLearnsFromClientByPeerExchange(t *testing.T) {
 		file := s.write("pub/film.bin", noise(13, 24<<20))
 		torrent := s.create(file, "--piece-length", "64KiB")
 		f := c.run(s, torrent, s.mkdir("down"))
-		// Slow, so that the client stays its leecher.
-		s.seed(torrent, file, "--peer", f.addr, "--upload-limit", "150KB/s")
+		// Slow, so that the client stays its leecher. The seed hears of the mount as well, and
+		// must not be who tells it: they do not understand each other.
+		s.seed(torrent, file, "--peer", f.addr, "--upload-limit", "150KB/s", "--encryption", "off")
 		s.otherAddr()
-		m := s.mount("--fill", "none", "--peer", f.addr, torrent)
+		m := s.mount("--fill", "none", "--peer", f.addr, "--encryption", "require", torrent)
 		awaitFor(t, c.pexAfter+patience, "a peer by peer exchange", func() bool { return m.torrent().KnownFrom["pex"] > 0 })
 	})
 }
