@@ -52,25 +52,25 @@ func (p pointed) addLogs(dir string) {
 
 // makeDiscard makes the discard statistics of the database in dir: garbage is what no key
 // points to. Badger's own know only of what it dropped while it merged tables; where keys
-// are lost to damage, their values would stay for good. It returns how many bytes more
-// than the old ones the new ones say.
+// are lost to damage, their values would stay for good. It returns how many bytes of
+// garbage there are, and of how many of them the old statistics said nothing.
 //
 // The first entries get blocks, as Badger stores into the file at any time, and ends the
 // process if it can't make it. It is overwritten in place: a database whose Close hung
 // may still have it mapped.
-func makeDiscard(dir string, live pointed) (orphans int64, err error) {
+func makeDiscard(dir string, live pointed) (garbage, orphans int64, err error) {
 	name := filepath.Join(dir, discardName)
 	old, _ := os.ReadFile(name)
 	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
-		return 0, notWritable(err)
+		return 0, 0, notWritable(err)
 	}
 	stats, garbage := live.discards(dir)
 	err = errors.Join(f.Truncate(max(discardSize, int64(2*len(stats)))), allocate(name, 0, int64(16*maxDiscards+len(stats))))
 	if err == nil {
 		_, err = f.WriteAt(append(stats, make([]byte, 16)...), 0)
 	}
-	return garbage - discarded(old), errors.Join(err, f.Close())
+	return garbage, garbage - discarded(old), errors.Join(err, f.Close())
 }
 
 // discards returns the statistics of the value-log files in dir, and their sum.

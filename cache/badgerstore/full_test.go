@@ -243,3 +243,21 @@ func TestNextLogIsReady(t *testing.T) {
 		t.Errorf("a log that was never used is left: %v", err)
 	}
 }
+
+// Where there is no garbage to speak of, a full disk is no reason to look for it: that
+// writes tables, and somebody else takes the last blocks.
+func TestFullDiskWithoutGarbageIsLeftAlone(t *testing.T) {
+	t.Parallel()
+	dir, tor := t.TempDir(), fullTorrent()
+	for _, when := range []string{"new", "opened again"} {
+		s := open(t, dir, tor.Geometry(), Options{})
+		mustPut(t, s, tor, 0, 1)
+		s.setState("disk full: reading only")
+		before := s.ahead.wal.id
+		must(t, s.tidy())
+		if s.ahead.wal.id != before {
+			t.Errorf("%s: it merged for %d bytes of garbage", when, s.garbage.Load())
+		}
+		stop(s)
+	}
+}

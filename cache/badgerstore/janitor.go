@@ -17,6 +17,9 @@ const (
 	reclaimRatio = 0.3
 	// lastRatio is the same when the quota is in use.
 	lastRatio = 0.05
+	// leastGarbage is how much of it is worth looking for when space is short, in bytes:
+	// every file has some, and to merge writes tables where others may be writing too.
+	leastGarbage = 1 << 20
 )
 
 // poke wakes the janitor.
@@ -60,7 +63,7 @@ func (s *Store) tidy() error {
 		return err
 	}
 	garbage := s.garbage.Load()
-	if garbage < s.sizes.reclaim && (garbage == 0 || *s.state.Load() == "ok") {
+	if garbage < s.sizes.reclaim && (garbage < leastGarbage || *s.state.Load() == "ok") {
 		return nil
 	}
 	if s.quota > 0 { // in one go: a writer that needs room must not find it half done
@@ -193,7 +196,9 @@ func (s *Store) merge() error {
 	defer s.ahead.resync()
 	if err := s.db.DropPrefix([]byte{scratchTag}); err != nil {
 		s.failed(err)
-		s.torn(err)
+		// Else memtables that were let go of halfway are in Badger's lists still, and the
+		// next one to look through these would end the process. The logs have everything.
+		s.giveUp(errTorn, err)
 		return err
 	}
 	err := s.db.Flatten(1)

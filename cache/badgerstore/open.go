@@ -77,7 +77,7 @@ func (s *Store) tryWriting() error {
 	if err != nil {
 		return err
 	}
-	orphans, err := makeDiscard(data, live)
+	garbage, orphans, err := makeDiscard(data, live)
 	if err != nil {
 		return err
 	}
@@ -95,8 +95,7 @@ func (s *Store) tryWriting() error {
 	s.ahead = newAhead(data, s.sizes)
 	s.version = db.MaxVersion()
 	db.SetDiscardTs(s.version)
-	_, had := s.have.size()
-	s.garbage.Store(max(0, diskBytes(data)-had)) // what earlier runs left
+	s.garbage.Store(garbage) // what earlier runs left
 	s.setState("ok")
 	s.poke()
 	return nil

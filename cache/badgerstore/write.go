@@ -190,28 +190,25 @@ func (b *batch) commit() error {
 	return nil
 }
 
-// errNoMemtable is why a store reads and writes nothing more.
-var errNoMemtable = errors.New("no memtable")
+// errNoMemtable is why a store reads and writes nothing more until it is opened again.
+// errTorn is one of a database that cannot even be closed.
+var (
+	errNoMemtable = errors.New("no memtable")
+	errTorn       = fmt.Errorf("%w, but halves of some", errNoMemtable)
+)
 
 // failed ends all writing if err says that Badger has no memtable any more: the next
-// write would end the process. It has one again when it is opened again. Its caller
-// holds the token.
+// write would end the process. Its caller holds the token.
 func (s *Store) failed(err error) {
-	if err != nil && s.ahead.broken == nil && strings.Contains(err.Error(), "cannot create new mem table") {
-		s.ahead.broken = fmt.Errorf("%w: %w", errNoMemtable, err)
-		s.log.Warn("badgerstore: the disk fails, pieces stay in memory until the next mount", "dir", s.dir, "err", err)
+	if err != nil && strings.Contains(err.Error(), "cannot create new mem table") {
+		s.giveUp(errNoMemtable, err)
 	}
 }
 
-// errTorn is an errNoMemtable of a database that cannot even be closed.
-var errTorn = fmt.Errorf("%w, but halves of some", errNoMemtable)
-
-// torn ends all writing after a DropPrefix that failed halfway, if there is a memtable at
-// all: those that it has let go of are in Badger's lists still, and the next one to look
-// through these would end the process. The logs have everything. Its caller holds the token.
-func (s *Store) torn(err error) {
+// giveUp ends all writing, for why, unless it has ended.
+func (s *Store) giveUp(why, err error) {
 	if s.ahead.broken == nil {
-		s.ahead.broken = fmt.Errorf("%w: %w", errTorn, err)
+		s.ahead.broken = fmt.Errorf("%w: %w", why, err)
 		s.log.Warn("badgerstore: the disk fails, pieces stay in memory until the next mount", "dir", s.dir, "err", err)
 	}
 }
