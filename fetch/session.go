@@ -120,6 +120,9 @@ func NewSession(cfg Config) (*Session, error) {
 	if cfg.Client == "" {
 		cfg.Client = "qqbtfs"
 	}
+	if cfg.MaxConns == 0 {
+		cfg.MaxConns = 1000
+	}
 	s := &Session{cfg: cfg, log: cfg.Logger, peerID: newPeerID(), torrents: map[[20]byte]*Torrent{}, pending: map[[20]byte]*Pending{}}
 	s.blocklist.Store(cfg.Blocked)
 	s.download = peerconn.NewLimiter(cfg.DownloadLimit)

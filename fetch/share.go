@@ -1,7 +1,6 @@
 package fetch
 
 import (
-	"cmp"
 	"slices"
 	"time"
 
@@ -37,7 +36,7 @@ func (s *Session) claim(by sharer, need swarm.Need) {
 			others = append(others, p.connections())
 		}
 	}
-	share := fairShare(cmp.Or(s.cfg.MaxConns, 1000), others)
+	share := fairShare(s.cfg.MaxConns, others)
 	if mine := by.connections(); mine >= share { // what the division leaves over would go to and fro
 		torrents = slices.DeleteFunc(torrents, func(t *Torrent) bool { return t != by })
 		share = mine

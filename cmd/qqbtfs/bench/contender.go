@@ -102,6 +102,30 @@ func (b *bench) mount(ctx context.Context, m mounter, c *content, keep bool) (*m
 	return r, nil
 }
 
+// mounted runs f on a new mount of c, whose seeders are there.
+func (b *bench) mounted(ctx context.Context, m mounter, c *content, o swarmOptions, f func(mnt *mount, path string) error) error {
+	s, err := b.startSwarm(ctx, o)
+	if err != nil {
+		return err
+	}
+	defer s.stop()
+	return b.mountedAlone(ctx, m, c, f)
+}
+
+// mountedAlone leaves the seeders to its caller.
+func (b *bench) mountedAlone(ctx context.Context, m mounter, c *content, f func(mnt *mount, path string) error) error {
+	mnt, err := b.mount(ctx, m, c, false)
+	if err != nil {
+		return err
+	}
+	defer mnt.stop()
+	path, err := mnt.await(ctx, c.name, b.opt.limit)
+	if err != nil {
+		return err
+	}
+	return f(mnt, path)
+}
+
 func (r *mount) watchMemory() {
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()

@@ -37,11 +37,6 @@ func (b *bench) filesContent(ctx context.Context, name string, sizes []int64) (*
 
 func fileName(i int) string { return fmt.Sprintf("%03d.bin", i) }
 
-// filmPlayer is the player of the scenarios in which somebody else reads too.
-func (b *bench) filmPlayer() player {
-	return player{rate: 1e6, start: 2e6, resume: 1e6, ahead: 5e6, length: choose(b, 15*time.Second, time.Second)}
-}
-
 // runTogether has two players and a cp read three files of one torrent.
 func runTogether(ctx context.Context, b *bench) error {
 	film, rest := choose[int64](b, 48<<20, 8<<20), choose[int64](b, 256<<20, 8<<20)
@@ -81,25 +76,6 @@ func runTogether(ctx context.Context, b *bench) error {
 	})
 }
 
-// mounted runs f on a new mount of c, whose seeders are there.
-func (b *bench) mounted(ctx context.Context, m mounter, c *content, o swarmOptions, f func(mnt *mount, path string) error) error {
-	s, err := b.startSwarm(ctx, o)
-	if err != nil {
-		return err
-	}
-	defer s.stop()
-	mnt, err := b.mount(ctx, m, c, false)
-	if err != nil {
-		return err
-	}
-	defer mnt.stop()
-	path, err := mnt.await(ctx, c.name, b.opt.limit)
-	if err != nil {
-		return err
-	}
-	return f(mnt, path)
-}
-
 // library is what a scanner looks through: the first file is a film.
 type library struct {
 	film, size int64 // bytes, of the film and each other file
@@ -127,7 +103,12 @@ func runScan(ctx context.Context, b *bench) error {
 		if err != nil {
 			return err
 		}
-		took, err := b.scanAlone(ctx, m, c, lib)
+		var took time.Duration
+		err = b.mountedAlone(ctx, m, c, func(_ *mount, dir string) error {
+			start := time.Now()
+			defer func() { took = time.Since(start) }()
+			return within(ctx, b.opt.limit, func() error { return lib.scan(dir) })
+		})
 		sent := s.stop()
 		if err != nil {
 			return err
@@ -156,21 +137,6 @@ func runScan(ctx context.Context, b *bench) error {
 			return nil
 		})
 	})
-}
-
-func (b *bench) scanAlone(ctx context.Context, m mounter, c *content, lib library) (time.Duration, error) {
-	mnt, err := b.mount(ctx, m, c, false)
-	if err != nil {
-		return 0, err
-	}
-	defer mnt.stop()
-	dir, err := mnt.await(ctx, c.name, b.opt.limit)
-	if err != nil {
-		return 0, err
-	}
-	start := time.Now()
-	err = within(ctx, b.opt.limit, func() error { return lib.scan(dir) })
-	return time.Since(start), err
 }
 
 // scan reads the beginning and the end of every file but the film.

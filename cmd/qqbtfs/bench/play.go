@@ -18,6 +18,11 @@ type player struct {
 	length time.Duration
 }
 
+// filmPlayer plays a film of 1 MB/s.
+func (b *bench) filmPlayer() player {
+	return player{rate: 1e6, start: 2e6, resume: 1e6, ahead: 5e6, length: choose(b, 15*time.Second, time.Second)}
+}
+
 // played is what somebody in front of the player saw.
 type played struct {
 	start   time.Duration // from the start of the process to the first picture
@@ -31,34 +36,22 @@ func runPlay(ctx context.Context, b *bench) error {
 	if err != nil {
 		return err
 	}
-	p := player{rate: 1e6, start: 2e6, resume: 1e6, ahead: 5e6, length: choose(b, 15*time.Second, time.Second)}
+	o := swarmOptions{content: c, seeds: 8, rate: choose(b, 190e3, 2e6), delay: 25 * time.Millisecond}
 	return b.each(ctx, "play", "start, s", func(m mounter) error {
-		s, err := b.startSwarm(ctx, swarmOptions{content: c, seeds: 8, rate: choose(b, 190e3, 2e6), delay: 25 * time.Millisecond})
-		if err != nil {
-			return err
-		}
-		defer s.stop()
-		mnt, err := b.mount(ctx, m, c, false)
-		if err != nil {
-			return err
-		}
-		defer mnt.stop()
-		path, err := mnt.await(ctx, c.name, b.opt.limit)
-		if err != nil {
-			return err
-		}
-		var r played
-		if err := within(ctx, b.opt.limit, func() (err error) {
-			r, err = p.play(path, c.size, mnt.started)
-			return err
-		}); err != nil {
-			return err
-		}
-		b.table.set("play", "start, s", m.name, seconds(r.start))
-		b.table.set("play", "stalls", m.name, fmt.Sprint(r.stalls))
-		b.table.set("play", "stalled in all, s", m.name, seconds(r.stalled))
-		b.table.set("play", "a jump, s", m.name, seconds(r.jump))
-		return nil
+		return b.mounted(ctx, m, c, o, func(mnt *mount, path string) error {
+			var r played
+			if err := within(ctx, b.opt.limit, func() (err error) {
+				r, err = b.filmPlayer().play(path, c.size, mnt.started)
+				return err
+			}); err != nil {
+				return err
+			}
+			b.table.set("play", "start, s", m.name, seconds(r.start))
+			b.table.set("play", "stalls", m.name, fmt.Sprint(r.stalls))
+			b.table.set("play", "stalled in all, s", m.name, seconds(r.stalled))
+			b.table.set("play", "a jump, s", m.name, seconds(r.jump))
+			return nil
+		})
 	})
 }
 

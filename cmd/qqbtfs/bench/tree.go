@@ -17,28 +17,16 @@ func runFind(ctx context.Context, b *bench) error {
 	entries := folders*(files+1) + 1
 	first, again := "first, s", "again, s"
 	err = b.each(ctx, "find", first, func(m mounter) error {
-		s, err := b.startSwarm(ctx, swarmOptions{content: c, seeds: 1})
-		if err != nil {
-			return err
-		}
-		defer s.stop()
-		mnt, err := b.mount(ctx, m, c, false)
-		if err != nil {
-			return err
-		}
-		defer mnt.stop()
-		path, err := mnt.await(ctx, c.name, b.opt.limit)
-		if err != nil {
-			return err
-		}
-		for _, label := range []string{first, again} {
-			took, err := b.find(ctx, path, entries)
-			if err != nil {
-				return err
+		return b.mounted(ctx, m, c, swarmOptions{content: c, seeds: 1}, func(_ *mount, path string) error {
+			for _, label := range []string{first, again} {
+				took, err := b.find(ctx, path, entries)
+				if err != nil {
+					return err
+				}
+				b.table.set("find", label, m.name, seconds(took))
 			}
-			b.table.set("find", label, m.name, seconds(took))
-		}
-		return nil
+			return nil
+		})
 	})
 	if err != nil {
 		return err
